@@ -1,0 +1,465 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compile one Xen tree, in one configuration, into a Python extension.
+
+Three kinds of C go into it, compiled apart because their headers do not mix:
+
+* ``xen``: the tree's own FF-A mediator, unmodified, and what portable C of the tree it calls;
+* ``machine``: ``stubs/xen``, the machine in terms of the tree's headers;
+* ``host``: ``stubs/host``, the machine in terms of libc, and cffi's glue (API mode), whose
+  interface is ``stubs/host/ffashim.h``.
+
+Nothing here knows a version of Xen. What differs between trees is probed (:data:`PROBES`), what the
+mediator calls is looked for in the tree's library, and what is found nowhere becomes a function
+that ends the call and says its own name.
+
+``python build.py DIR`` builds the tree in DIR and prints where the extension lies.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cffi
+from cffi.recompiler import make_c_source
+
+from ffashim.errors import BuildError
+
+STUBS = Path(__file__).resolve().parent / "stubs"
+
+OPTIMISE = ("-O2", "-g", "-fno-omit-frame-pointer")
+COMMON = ("-fPIC", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=0")
+WARN = ("-Wall", "-Wextra")
+HOST = ("-std=gnu11",)
+
+# Xen's own dialect (xen/Makefile, arch/arm/arch.mk), and the host's identity taken back. `char` is
+# unsigned on Arm; both are LP64 and little-endian.
+XEN = (
+    "-nostdinc",
+    "-std=gnu99",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-fno-common",
+    "-funsigned-char",
+    "-fno-strict-aliasing",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    *(f"-U{macro}" for macro in ("__x86_64__", "__amd64__", "__i386__", "__linux__", "linux")),
+    *(f"-U{macro}" for macro in ("__linux", "__unix__", "__unix", "unix", "__gnu_linux__")),
+    "-D__aarch64__",
+    "-D__XEN__",
+    # Makes map_domain_page_global() a function, so that mappings can be guarded and counted.
+    "-DCONFIG_ARCH_MAP_DOMAIN_PAGE=1",
+    "-include",
+    "xen/config.h",
+    "-include",
+    "ffashim/observe.h",
+)
+# Xen is built with -Wall; a warning in it is its authors' business, not that of who tests it.
+XEN_QUIET = ("-w",)
+# What Xen's headers do under -Wextra, and the parameters that its interfaces prescribe.
+MACHINE_QUIET = ("-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-missing-field-initializers")
+
+MEDIATOR = "arch/arm/tee"
+TRAP_PATH = "arch/arm/vsmc.c"
+"""Taken along where it compiles: without it calls go straight to tee_handle_call()."""
+LIBRARY = ("lib", "arch/arm/arm64/lib", "common/bitmap.c", "common/vsprintf.c")
+"""Where the tree's portable C lies that stands in for a symbol which is still missing."""
+UNPORTABLE = re.compile(r"arm64/lib/bitops\.c$")
+
+PROBES = {
+    "FFASHIM_DOMAIN_TYPE(d)": (
+        ("(d)->type", "#include <xen/sched.h>\nint f(struct domain *d) { return d->type; }"),
+        ("(d)->arch.type", "#include <xen/sched.h>\nint f(struct domain *d) { return d->arch.type; }"),
+    ),
+}
+"""Macro for stubs/xen to its meanings: the first whose snippet compiles is taken."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what an extension is, but for the content of the files."""
+
+    xen: Path
+    """The tree's ``xen/`` directory."""
+    autoconf: str
+    """The text of ``generated/autoconf.h``."""
+    cc: str = "cc"
+    flags: tuple[str, ...] = ()
+    """Further flags for every file and for the link."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of it."""
+
+    extension: Path
+    sources: tuple[Path, ...]
+    """Files of the tree that were compiled."""
+    dependencies: tuple[Path, ...]
+    """Every file that was read, of the tree and of ours."""
+    unmodelled: tuple[str, ...]
+    """Functions that the mediator calls and that nothing provides: a call of one ends the test."""
+    trap_path: bool
+    """The tree's vsmc.c is part of it."""
+    constants: dict[str, int]
+    """Every FFA_ macro of the mediator that is a number, such as its function IDs."""
+    notes: tuple[str, ...] = field(default=())
+
+
+def build(recipe: Recipe, work: Path, name: str, progress: Progress | None = None) -> Built:
+    """Build the extension module ``name`` in the empty directory ``work``.
+
+    Raises BuildError, with the compiler's own words, the file and the command to repeat it.
+    """
+    return _Build(recipe, work, name, progress or (lambda line: None)).run()
+
+
+class _Build:
+    def __init__(self, recipe: Recipe, work: Path, name: str, progress: Progress) -> None:
+        self.recipe, self.work, self.name, self.progress = recipe, work, name, progress
+        self.cc = shlex.split(recipe.cc)
+        self.generated = work / "include"
+        self.xen_include = [
+            f"-I{path}"
+            for path in (
+                STUBS / "overlay",
+                STUBS / "include",
+                self.generated,
+                recipe.xen / "include",
+                recipe.xen / "arch/arm/include",
+            )
+        ]
+        self.notes: list[str] = []
+
+    def run(self) -> Built:
+        self._generate()
+        mediator = self._mediator()
+        machine = sorted((STUBS / "xen").glob("*.c"))
+        host = sorted((STUBS / "host").glob("*.c"))
+        self.progress(f"compiling {len(mediator)} files of the tree")
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            constants = pool.submit(self._constants, mediator[0])
+            trap = pool.submit(self._try, self._xen, self.recipe.xen / TRAP_PATH)
+            sources = list(pool.map(self._xen, mediator))
+            defines = self._probe(pool)
+            ours = list(pool.map(lambda path: self._machine(path, defines), machine))
+            ours += pool.map(self._host, [*host, self._glue()])
+            if trapped := trap.result():
+                sources.append(trapped)
+            sources += self._library(pool, [*sources, *ours])
+        unmodelled = sorted(_undefined([*sources, *ours]) - _PROVIDED)
+        if unmodelled:
+            ours.append(self._machine(self._traps(unmodelled), []))
+        extension = self._link([*sources, *ours])
+        return Built(
+            extension=extension,
+            sources=tuple(self._origin[path] for path in sources),
+            dependencies=tuple(sorted(self._dependencies())),
+            unmodelled=tuple(unmodelled),
+            trap_path=trapped is not None,
+            constants=constants.result(),
+            notes=tuple(self.notes),
+        )
+
+    # --- what is generated ---------------------------------------------------------------------
+
+    def _generate(self) -> None:
+        """Write the headers that Xen's own build generates."""
+        for directory in ("generated", "asm", "xen"):
+            (self.generated / directory).mkdir(parents=True, exist_ok=True)
+        (self.generated / "generated/autoconf.h").write_text(self.recipe.autoconf)
+        (self.generated / "asm/asm-offsets.h").touch()
+        (self.generated / "xen/compile.h").touch()
+        makefile = self.recipe.xen / "arch/arm/include/asm/Makefile"
+        if makefile.exists():
+            for header in re.findall(r"^generic-y\s*\+=\s*(.+)$", makefile.read_text(), re.M):
+                for each in header.split():
+                    text = f"#include <asm-generic/{each}>\n"
+                    (self.generated / "asm" / each).write_text(text)
+
+    def _mediator(self) -> list[Path]:
+        """Return the files that the tree's Makefile builds for this configuration."""
+        makefile = self.recipe.xen / MEDIATOR / "Makefile"
+        enabled = set(re.findall(r"^#define (CONFIG_\w+) 1$", self.recipe.autoconf, re.M))
+        found = []
+        for condition, names in re.findall(
+            r"^obj-(y|\$\(CONFIG_\w+\))\s*\+=\s*(.+)$", makefile.read_text(), re.M
+        ):
+            if condition == "y" or condition[2:-1] in enabled:
+                found += [makefile.parent / name.replace(".o", ".c") for name in names.split()]
+        return [path for path in found if path.name != "optee.c"]
+
+    def _glue(self) -> Path:
+        """Have cffi write the C that makes the interface a Python module."""
+        ffi = cffi.FFI()
+        for header in (STUBS / "include/ffashim/enums.h", STUBS / "host/ffashim.h"):
+            ffi.cdef(_declarations(header.read_text()))
+        ffi.cdef(
+            'extern "Python" int ffashim_python_smc(uint32_t, uint64_t *);'
+            'extern "Python" int ffashim_python_point(uint32_t, uint32_t, uint64_t);'
+            "void ffashim_connect(void);"
+        )
+        preamble = (
+            '#include "internal.h"\n'
+            "static int ffashim_python_smc(uint32_t, uint64_t *);\n"
+            "static int ffashim_python_point(uint32_t, uint32_t, uint64_t);\n"
+            "static void ffashim_connect(void)\n{\n"
+            "    python_smc = ffashim_python_smc;\n"
+            "    python_point = ffashim_python_point;\n}\n"
+        )
+        path = self.work / "glue.c"
+        make_c_source(ffi, self.name, preamble, str(path), verbose=False)
+        return path
+
+    def _traps(self, names: Iterable[str]) -> Path:
+        """Write a function for each missing symbol that ends the call which reaches it."""
+        body = "".join(
+            f"void {name}(void);\nvoid {name}(void)\n{{\n"
+            "    host_fault(FFASHIM_UNMODELLED, NULL, 0,\n"
+            f'               "{name}() is called, which this machine lacks");\n}}\n'
+            for name in names
+        )
+        path = self.work / "unmodelled.c"
+        path.write_text(f"#include <xen/types.h>\n#include <ffashim/host.h>\n{body}")
+        return path
+
+    # --- compiling -----------------------------------------------------------------------------
+
+    _origin: dict[Path, Path]
+
+    def _xen(self, source: Path) -> Path:
+        relative = source.relative_to(self.recipe.xen).with_suffix("")
+        flags = (*XEN, *XEN_QUIET, *self.xen_include)
+        return self._compile(source, "xen_" + "_".join(relative.parts), *flags)
+
+    def _machine(self, source: Path, defines: Sequence[str]) -> Path:
+        flags = (*XEN, "-DFFASHIM_STUBS", *defines, *WARN, *MACHINE_QUIET, *self.xen_include)
+        return self._compile(source, f"xen_machine_{source.stem}", *flags)
+
+    def _host(self, source: Path) -> Path:
+        own = STUBS in source.parents
+        include = self._python_include() if not own else ()
+        flags = (*HOST, *(WARN if own else ()), f"-I{STUBS / 'include'}", f"-I{STUBS / 'host'}", *include)
+        return self._compile(source, f"host_{source.stem}", *flags)
+
+    @staticmethod
+    def _python_include() -> tuple[str, ...]:
+        import sysconfig
+
+        return (f"-I{sysconfig.get_paths()['include']}",)
+
+    def _compile(self, source: Path, stem: str, *flags: str) -> Path:
+        target = self.work / f"{stem}.o"
+        self._run(
+            [
+                *self.cc,
+                *OPTIMISE,
+                *COMMON,
+                *flags,
+                *self.recipe.flags,
+                "-MD",
+                "-MF",
+                str(target.with_suffix(".d")),
+                "-c",
+                str(source),
+                "-o",
+                str(target),
+            ],
+            f"{source} does not compile",
+        )
+        self.__dict__.setdefault("_origin", {})[target] = source
+        return target
+
+    def _try(self, compile_one: Callable[[Path], Path], source: Path) -> Path | None:
+        try:
+            return compile_one(source) if source.exists() else None
+        except BuildError:
+            self.notes.append(f"{source} does not compile here and is left out")
+            return None
+
+    def _probe(self, pool: ThreadPoolExecutor) -> list[str]:
+        """Find out what the tree's headers offer."""
+
+        def choose(item: tuple[str, tuple[tuple[str, str], ...]]) -> str:
+            macro, meanings = item
+            for meaning, snippet in meanings:
+                if self._accepts(snippet):
+                    return f"-D{macro}={meaning}"
+            raise BuildError(
+                f"{self.recipe.xen}: none of the known meanings of {macro} compiles with this "
+                "tree's headers.\nIf the tree builds for Arm, this is a limit of ffashim: see "
+                "PROBES in build.py."
+            )
+
+        return list(pool.map(choose, PROBES.items()))
+
+    def _accepts(self, snippet: str) -> bool:
+        command = [*self.cc, *XEN, "-DFFASHIM_STUBS", *XEN_QUIET, *self.xen_include]
+        done = subprocess.run(
+            [*command, "-fsyntax-only", "-x", "c", "-"], input=snippet, text=True, capture_output=True
+        )
+        return done.returncode == 0
+
+    def _constants(self, source: Path) -> dict[str, int]:
+        """Have the compiler evaluate the mediator's macros, and read them out of the object."""
+        command = [*self.cc, *XEN, *XEN_QUIET, *self.xen_include]
+        macros = subprocess.run(
+            [*command, "-E", "-dM", str(source)], text=True, capture_output=True
+        ).stdout
+        names = sorted(set(re.findall(r"^#define (FFA_\w+) \S", macros, re.M)))
+        table, target = self.work / "constants.c", self.work / "constants.o"
+        while names:
+            # A line each, so that an error tells which macro is no number.
+            rows = "".join(f"(unsigned long)({name}),\n" for name in names)
+            table.write_text(
+                f'#include "{source}"\n#line 1 "constants"\n'
+                f"const unsigned long ffashim_constants[] = {{\n{rows}}};\n"
+            )
+            done = subprocess.run(
+                [*command, *COMMON, "-c", str(table), "-o", str(target)],
+                text=True,
+                capture_output=True,
+            )
+            if done.returncode == 0:
+                return dict(zip(names, _words(target, "ffashim_constants"), strict=True))
+            bad = {int(line) - 2 for line in re.findall(r"^constants:(\d+):", done.stderr, re.M)}
+            kept = [name for n, name in enumerate(names) if n not in bad]
+            if len(kept) == len(names):
+                break
+            names = kept
+        self.notes.append("the mediator's constants could not be read")
+        return {}
+
+    def _library(self, pool: ThreadPoolExecutor, objects: list[Path]) -> list[Path]:
+        """Compile those files of the tree's library that define what is missing, and what they need."""
+        candidates = list(self._library_files())
+        added: list[Path] = []
+        while missing := _undefined([*objects, *added]) - _PROVIDED:
+            wanted = re.compile(rf"^(?!\s|static).*\b({'|'.join(map(re.escape, missing))})[(\[]", re.M)
+            chosen = [path for path in candidates if wanted.search(path.read_text())]
+            candidates = [path for path in candidates if path not in chosen]
+            if not chosen:
+                break
+            compiled = pool.map(lambda path: self._try(self._xen, path), chosen)
+            added += [path for path in compiled if path]
+        return added
+
+    def _library_files(self) -> Iterator[Path]:
+        for entry in LIBRARY:
+            path = self.recipe.xen / entry
+            for source in sorted(path.glob("*.c")) if path.is_dir() else [path]:
+                if source.exists() and not UNPORTABLE.search(source.as_posix()):
+                    yield source
+
+    def _link(self, objects: Sequence[Path]) -> Path:
+        target = self.work / f"{self.name}.so"
+        self._run(
+            [
+                *self.cc,
+                "-shared",
+                "-Wl,-Bsymbolic",
+                f"-Wl,-T,{STUBS / 'link.ld'}",
+                *self.recipe.flags,
+                *map(str, objects),
+                "-o",
+                str(target),
+            ],
+            "the extension does not link",
+        )
+        return target
+
+    def _run(self, command: Sequence[str], what: str) -> None:
+        try:
+            done = subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL)
+        except FileNotFoundError as error:
+            raise BuildError(
+                f"there is no C compiler {self.recipe.cc!r} on this machine.\n"
+                "Install one (Debian: apt-get install gcc), or name another with --cc."
+            ) from error
+        if done.returncode:
+            raise BuildError(
+                f"{what}:\n{done.stderr.strip() or done.stdout.strip()}\n"
+                f"The command was:\n    {shlex.join(command)}"
+            )
+        if done.stderr.strip():
+            self.notes.append(done.stderr.strip())
+
+    def _dependencies(self) -> Iterator[Path]:
+        """Read what the compiler read, from its own make rules."""
+        seen = set()
+        for rules in self.work.glob("*.d"):
+            text = rules.read_text().replace("\\\n", " ")
+            for word in re.split(r"(?<!\\)\s+", text.split(":", 1)[1].strip()):
+                path = Path(word.replace("\\ ", " "))
+                if self.work not in path.parents and path not in seen:
+                    seen.add(path)
+                    yield path
+
+
+# What the linker script, libc and the compiler's own library provide.
+_PROVIDED = frozenset(
+    "_steemediator _eteemediator ffashim_initcalls_start ffashim_initcalls_end "
+    "ffashim_data_start ffashim_data_end __per_cpu_start __per_cpu_data_end __ehdr_start _end "
+    "_GLOBAL_OFFSET_TABLE_".split()
+)
+
+
+def _declarations(header: str) -> str:
+    """Return what cffi can parse of a header: no comments, no directives."""
+    text = re.sub(r"/\*.*?\*/", "", header, flags=re.S)
+    return re.sub(r"^#.*$", "", text, flags=re.M)
+
+
+def _undefined(objects: Iterable[Path]) -> set[str]:
+    """Return the symbols that Xen's objects and the machine's need and nobody defines."""
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    defined: set[str] = set()
+    needed: set[str] = set()
+    for path in objects:
+        host = path.name.startswith("host_")
+        with path.open("rb") as stream:
+            table = ELFFile(stream).get_section_by_name(".symtab")
+            assert isinstance(table, SymbolTableSection)
+            for symbol in table.iter_symbols():
+                binding = symbol["st_info"]["bind"]
+                if symbol["st_shndx"] != "SHN_UNDEF":
+                    if binding != "STB_LOCAL":
+                        defined.add(symbol.name)
+                elif binding == "STB_GLOBAL" and not host:
+                    needed.add(symbol.name)
+    return needed - defined
+
+
+def _words(path: Path, name: str) -> list[int]:
+    """Return the 64-bit words of an array in an object file."""
+    from elftools.elf.elffile import ELFFile
+
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        (symbol,) = elf.get_section_by_name(".symtab").get_symbol_by_name(name)
+        data = elf.get_section(symbol["st_shndx"]).data()
+        start, size = symbol["st_value"], symbol["st_size"]
+    return list(memoryview(data[start : start + size]).cast("Q"))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Build the tree named on the command line and print where the extension lies."""
+    from ffashim.cli import main as command
+
+    return command(["build", *argv])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The ``ffashim`` command: one module for each of its subcommands.
+
+Exit status: 0, all is well; 1, a test failed or a commit does not boot; 2, the input is at fault,
+which ``error: ...`` explains; 130, Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, NoReturn
+
+import typer
+
+from ffashim.cli import build, check, matrix, run, shell, source
+from ffashim.cli.options import epilog
+from ffashim.errors import FfashimError
+
+app = typer.Typer(
+    name="ffashim",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=epilog(
+        "ffashim run                            # Debian's Xen, or what lies in xen_src/",
+        "ffashim check --xen ~/src/xen          # the conformance suite on a work tree",
+        "ffashim check --xen ~/src/xen@v5 --patch fix.patch",
+        "ffashim matrix ~/src/xen               # every commit that touched the mediator",
+    ),
+)
+for _command in (check, run, shell, matrix, source, build):
+    app.command(epilog=_command.EPILOG)(getattr(_command, _command.__name__.rpartition(".")[2]))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ffashim {version('ffashim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Call a Xen tree's own FF-A mediator, compiled unmodified on this machine."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command, with the process's own arguments unless others are given, and exit."""
+    try:
+        app(arguments, prog_name="ffashim")
+    except FfashimError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``ffashim check``: the conformance suite on a tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ffashim.cli import options, subject
+from ffashim.errors import UsageError
+
+EPILOG = options.epilog(
+    "ffashim check --xen ~/src/xen",
+    "ffashim check --xen ~/src/xen@stable-4.20 --xen ~/src/xen@staging -n auto",
+    "ffashim check --xen ~/src/xen --patch 0001-fix.patch -k 'partition_info and not regs'",
+    "ffashim check --junit junit.xml --json report.json",
+)
+
+
+def check(
+    xen: options.Xen = None,
+    patch: options.Patch = None,
+    config: options.Config = None,
+    cc: options.Cc = None,
+    keyword: Annotated[
+        str | None,
+        typer.Option("-k", metavar="EXPR", help="Only the tests that match, as in pytest."),
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option("-n", metavar="N", help="In N processes, or auto: one a core."),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a JUnit XML report.")
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the table and every result as JSON."),
+    ] = None,
+) -> None:
+    """Run the conformance suite on a Xen tree: a table by ABI.
+
+    The exit status is 0 if every test passed, is a known defect of that tree or does not apply to
+    it; 1 if a test failed; 2 if the tree, a patch or an option is at fault.
+    """
+    from ffashim import report
+    from ffashim.cli.suite import run_suite, subject_arguments
+
+    for file in (junit, json_file):
+        _require_writable(file)
+    cc = options.compiler(cc)
+    subject.prepare(xen, patch, options.settings(config), cc)
+    results = run_suite(
+        [
+            *subject_arguments(xen, patch, config, cc),
+            *_pytest_options(keyword, workers, junit),
+        ]
+    )
+    if json_file:
+        json_file.write_text(json.dumps(report.as_json(results), indent=2) + "\n")
+    if report.failed(results):
+        raise typer.Exit(1)
+
+
+def _pytest_options(keyword: str | None, workers: str | None, junit: Path | None) -> Sequence[str]:
+    result: list[str] = []
+    if keyword is not None:
+        result.append(f"-k={keyword}")
+    if workers is not None:
+        if workers != "auto" and not workers.isdecimal():
+            raise UsageError(f"-n {workers}: neither a number of processes nor auto")
+        result.append(f"-n={workers}")
+    if junit:
+        result.append(f"--junitxml={junit}")
+    return result
+
+
+def _require_writable(file: Path | None) -> None:
+    """Find out now, not when the suite has run, that a report cannot be written."""
+    if file is None:
+        return
+    try:
+        with file.open("a"):
+            pass
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error

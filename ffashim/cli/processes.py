@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Many commands, a few at a time, that end together with us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+
+Finished = tuple[int, str, str]
+"""Exit status (negative: the signal that ended it), standard output, standard error output."""
+
+
+class _Children:
+    """The processes that run now, each with its own children in a process group of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def run(self, command: Sequence[str], seconds: float) -> Finished:
+        with self._lock:
+            if self._stopped:
+                return -signal.SIGKILL, "", ""
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+            self._running.add(child)
+        try:
+            output, errors = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            _kill(child)
+            output, errors = child.communicate()
+            errors += f"\nit was ended after {seconds:g} seconds"
+        finally:
+            with self._lock:
+                self._running.discard(child)
+        return child.returncode, output, errors
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for child in self._running:
+                _kill(child)
+
+
+def run_parallel(
+    commands: Sequence[Sequence[str]], jobs: int, seconds: float
+) -> Generator[tuple[int, Finished]]:
+    """Run the commands, ``jobs`` at a time; yield each one's index and result as it ends.
+
+    A command that takes longer than ``seconds`` is killed. All of them are, at once, when this is
+    closed or KeyboardInterrupt ends it.
+    """
+    children = _Children()
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        futures = {
+            pool.submit(children.run, command, seconds): index
+            for index, command in enumerate(commands)
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        children.stop()
+        pool.shutdown(cancel_futures=True)
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)

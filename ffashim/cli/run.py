@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``ffashim run``: boot, walk the partitions as a guest would, and check conformance."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+
+from ffashim.cli import options, subject
+
+EPILOG = options.epilog(
+    "ffashim run",
+    "ffashim run --xen ~/src/xen --config FFA_VM_TO_VM=n",
+)
+
+
+def run(
+    xen: options.Xen = None,
+    patch: options.Patch = None,
+    config: options.Config = None,
+    cc: options.Cc = None,
+) -> None:
+    """Boot, walk the partitions as a guest, then check.
+
+    Shows Xen's boot messages, each call of a guest with the calls that Xen makes of it, and the
+    table of `ffashim check`. The exit status is that of `ffashim check`.
+    """
+    from ffashim import report
+    from ffashim.cli.suite import run_suite, subject_arguments
+    from ffashim.cli.walk import walk
+
+    settings = options.settings(config)
+    compiler = options.compiler(cc)
+    tree, machine = subject.boot_one(xen, patch, settings, compiler)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(tree.describe(), style="bold")
+    walk(machine, console)
+    console.print("\nConformance", style="bold")
+    results = run_suite(subject_arguments(xen, patch, config, compiler))
+    if report.failed(results):
+        raise typer.Exit(1)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From the options to what a command works on: trees found, extensions built, machines booted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ffashim.errors import UsageError
+
+if TYPE_CHECKING:  # these take their time to import, and `--help` needs none of them
+    from ffashim import Machine
+    from ffashim.loader import Extension
+    from ffashim.source import Tree
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal that something is under way; yields a function that says what, anew."""
+    with Console(stderr=True).status(what) as status:
+        yield status.update
+
+
+def find_trees(xen: Sequence[str] | None, patches: Sequence[Path] | None) -> list[Tree]:
+    """Find the trees that the options name, or the default one, patched."""
+    from ffashim.source import resolve, resolve_default
+
+    with working("Looking for Xen's source") as progress:
+        if xen:
+            return [resolve(spec, patches=patches or (), progress=progress) for spec in xen]
+        return [resolve_default(patches=patches or (), progress=progress)]
+
+
+def build(tree: Tree, settings: Mapping[str, str], cc: str) -> Extension:
+    """Build the tree, or find what was built before."""
+    from ffashim import loader
+
+    with working(f"Building {tree.origin}") as progress:
+        return loader.build(tree, settings, cc=cc, progress=progress)
+
+
+def prepare(
+    xen: Sequence[str] | None,
+    patches: Sequence[Path] | None,
+    settings: Mapping[str, str],
+    cc: str,
+) -> None:
+    """Find and build all that the options name, so that what is wrong with it is said at once."""
+    for tree in find_trees(xen, patches):
+        build(tree, settings, cc)
+
+
+def boot_one(
+    xen: Sequence[str] | None,
+    patches: Sequence[Path] | None,
+    settings: Mapping[str, str],
+    cc: str,
+) -> tuple[Tree, Machine]:
+    """Boot a machine from the one tree that the options name."""
+    if xen and len(xen) > 1:
+        raise UsageError("this command works on one tree: give --xen once")
+    (tree,) = find_trees(xen, patches)
+
+    from ffashim import Machine
+
+    machine = Machine(build(tree, settings, cc))
+    machine.boot()
+    return tree, machine

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Running the conformance suite under pytest, in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+
+from ffashim import paths, report
+from ffashim.errors import UsageError
+
+
+def subject_arguments(
+    xen: Sequence[str] | None,
+    patches: Sequence[Path] | None,
+    config: Sequence[str] | None,
+    cc: str,
+) -> list[str]:
+    """Turn the common options into those of the pytest plugin."""
+    arguments = [f"--cc={cc}"]
+    for option, values in (("--xen", xen), ("--patch", patches), ("--config", config)):
+        arguments += [f"{option}={value}" for value in values or ()]
+    return arguments
+
+
+def run_suite(arguments: Sequence[str]) -> list[report.Result]:
+    """Run the suite with further pytest arguments, print its table, and return what it found.
+
+    Raises UsageError if no test was selected, typer.Exit if pytest came to no result.
+    """
+    recorder = report.Recorder(paths.SUITE)
+    status = pytest.main(
+        [
+            # Neither a configuration nor a cache that happens to lie around the suite.
+            f"--config-file={os.devnull}",
+            f"--rootdir={paths.SUITE}",
+            "-pno:cacheprovider",
+            "--import-mode=importlib",
+            "--strict-markers",
+            "--continue-on-collection-errors",
+            "-oxfail_strict=true",
+            "--no-header",
+            "--no-summary",
+            "--quiet",
+            *arguments,
+            str(paths.SUITE),
+        ],
+        plugins=[recorder],
+    )
+    if status == pytest.ExitCode.INTERRUPTED and not report.failed(recorder.results):
+        raise typer.Exit(130)
+    if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+        raise typer.Exit(2)
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise UsageError(f"no test of {paths.SUITE} was selected: see -k")
+    report.print_tables(recorder.results, Console(soft_wrap=True))
+    return recorder.results

@@ -1,0 +1,788 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine: Xen's real mediator, booted on the host, with guests above and an SPMC below it."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Any, Protocol
+
+from ffashim import faults
+from ffashim.defaults import default_spmc
+from ffashim.errors import FfashimError, UsageError
+from ffashim.ffa import Version
+from ffashim.faults import Blocked, Lock, Report, XenFault
+from ffashim.loader import Extension
+from ffashim.reply import Reply
+from ffashim.spmc import SecureHost
+from ffashim.symbols import Place, shorten as _shorten, symbols
+from ffashim.vm import Vm, pack as _pack, unpack as _unpack
+
+RAM_BASE = 0x4000_0000
+"""Where a guest's RAM starts, unless the test says otherwise."""
+RAM_PAGES = 512
+HISTORY = 16
+"""How many of the last guest calls a fault's report lists."""
+
+
+class SecureWorld(Protocol):
+    """What answers SMCs. `Spmc` is one; a test may bring its own."""
+
+    def smc(self, regs: tuple[int, ...]) -> Sequence[int]:
+        """Answer: x0 to x17 in, x0 to x17 out."""
+        ...
+
+    def attach(self, host: SecureHost) -> None:
+        """Be told of the machine before it boots."""
+        ...
+
+    def snapshot(self) -> object:
+        """Return the state."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Go back to a state."""
+        ...
+
+
+class Points(IntFlag):
+    """Places at which a call can be left for another CPU."""
+
+    LOCK = 1 << 0
+    """Before a lock is taken."""
+    UNLOCK = 1 << 1
+    """After one is released."""
+    ATOMIC = 1 << 2
+    """Before an atomic or bit operation, or a reference to a page or domain."""
+    COPY = 1 << 3
+    """Before a copy to or from memory that is shared with a guest."""
+    SMC = 1 << 4
+    """Before an SMC."""
+    ALL = 0x1F
+
+
+@dataclass(frozen=True)
+class Point:
+    """A switch point that a call has reached."""
+
+    cpu: int
+    kind: Points
+    address: int
+    """Of the lock, the variable or the memory."""
+
+
+@dataclass(frozen=True)
+class VirtualInterrupt:
+    """An interrupt that Xen injected into a guest."""
+
+    domain: int
+    vcpu: int
+    intid: int
+
+
+@dataclass(frozen=True)
+class ConsoleLine:
+    """A printk()."""
+
+    level: int | None
+    """0 error, 1 warning, 2 information, 3 debug; None where Xen named none."""
+    text: str
+
+    def __str__(self) -> str:
+        mark = "EWID"[self.level] if self.level is not None else " "
+        return f"{mark} {self.text}"
+
+
+@dataclass(frozen=True)
+class HeapBlock:
+    """A block of Xen's heap that is in use."""
+
+    serial: int
+    """It was the how-manieth allocation since boot."""
+    size: int
+    """Bytes."""
+    where: str
+    """Who allocated it."""
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    memory: Any
+    world: object
+    vms: dict[int, Vm]
+    pages: dict[int, int]
+    booted: bool
+
+
+class DomainError(FfashimError):
+    """domain_create() or domain_kill() failed in Xen."""
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__(f"{what} failed with -{errno.errorcode.get(code, code)}")
+        self.code = code
+        """The error, as a positive errno value."""
+
+
+class Machine:
+    """A machine that runs one extension.
+
+    extension: from `loader.build()`. One machine at a time runs on it; a new one takes over.
+    spmc: the secure world; None is an SPMC of the default version with four partitions.
+    smccc: the version of the calling convention that the firmware reports.
+
+    `boot()` it before use. Nothing happens by itself: time, interrupts of the secure world and
+    what Xen defers move between calls, never during them.
+    """
+
+    def __init__(
+        self, extension: Extension, spmc: SecureWorld | None = None, *, smccc: str = "1.2"
+    ) -> None:
+        self.extension = extension
+        module = extension.load()
+        self.ffi: Any = module.ffi
+        self.lib: Any = module.lib
+        self._core = _core(self.ffi, self.lib)
+        self._core.owner = self
+        self.cpus: int = self.lib.FFASHIM_CPUS
+        self._frames = [
+            self.ffi.buffer(self.lib.ffashim_frame(cpu), 18 * 8) for cpu in range(self.cpus)
+        ]
+        self._call = self.lib.ffashim_call
+        self.smccc = Version.parse(smccc)
+        self.history: deque[tuple[int, int, tuple[int, ...]]] = deque(maxlen=HISTORY)
+        self.vms: dict[int, Vm] = {}
+        self.spmc: Any = None
+        self.stopped: XenFault | None = None
+        self._script_error: BaseException | None = None
+        self._on_point: Callable[[Point], None] | None = None
+        self._suspend: set[int] = set()
+        self._pending_irqs: list[tuple[int, int]] = []
+        self._next_page: dict[int, int] = {}
+        self._booted = False
+        self._power_on(spmc if spmc is not None else default_spmc(extension))
+
+    # --- life ----------------------------------------------------------------------------------
+
+    def _power_on(self, spmc: SecureWorld) -> None:
+        """Back to the state before the first instruction, with this secure world."""
+        self.lib.ffashim_restore(self._core.cold)
+        self.spmc = spmc
+        self._forget()
+        self.vms = {}
+        self._next_page = {}
+        self._booted = False
+        spmc.attach(_Host(self))
+
+    def _forget(self) -> None:
+        self.stopped = None
+        self._script_error = None
+        self._pending_irqs.clear()
+        self._suspend.clear()
+        self.history.clear()
+        self._on_point = None
+        self.lib.ffashim_watch(0)
+
+    def boot(self, spmc: SecureWorld | None = None) -> Machine:
+        """Boot from nothing, through the real tee_init(), with the same secure world or a new one.
+
+        All guests are gone. Raises XenFault if Xen does not survive it.
+        """
+        self._mine()
+        if self._booted or spmc is not None:
+            self._power_on(spmc if spmc is not None else self.spmc)
+        self.lib.ffashim_smccc_version((self.smccc.major << 16) | self.smccc.minor)
+        self._booted = True
+        self._job(self.lib.FFASHIM_JOB_BOOT)
+        self._settle()
+        return self
+
+    def snapshot(self) -> object:
+        """Remember the whole machine, guests and secure world included, for `restore()`."""
+        self._usable()
+        if any(self.lib.ffashim_cpu_state(cpu) for cpu in range(self.cpus)):
+            raise UsageError("a snapshot can be taken between calls only, not in the middle of one")
+        handle = self.ffi.new("void **")
+        if self.lib.ffashim_snapshot(handle):
+            raise FfashimError("there is no memory left for a snapshot")
+        memory = self.ffi.gc(handle[0], self.lib.ffashim_snapshot_free)
+        world = self.spmc.snapshot()
+        return _Snapshot(memory, world, dict(self.vms), dict(self._next_page), self._booted)
+
+    def restore(self, snapshot: object) -> None:
+        """Go back to a snapshot of this machine. A fault is forgotten; guests since are gone."""
+        self._mine()
+        assert isinstance(snapshot, _Snapshot)
+        self.lib.ffashim_restore(snapshot.memory)
+        self._forget()
+        self.vms = dict(snapshot.vms)
+        self._next_page = dict(snapshot.pages)
+        self._booted = snapshot.booted
+        self.spmc.restore(snapshot.world)
+
+    @property
+    def mediator(self) -> bool:
+        """Whether Xen found an FF-A mediator that works: guests can be given one."""
+        try:
+            vm = self.create_vm()
+        except DomainError:
+            return False
+        vm.destroy()
+        return True
+
+    # --- guests --------------------------------------------------------------------------------
+
+    def create_vm(
+        self,
+        ffa_version: str | None = None,
+        *,
+        bits: int = 64,
+        vcpus: int = 1,
+        domid: int | None = None,
+        ram_pages: int = RAM_PAGES,
+        ram_base: int = RAM_BASE,
+        tee: bool = True,
+        fail_late: bool = False,
+    ) -> Vm:
+        """Create a guest, as domain_create() and then the toolstack do.
+
+        ffa_version: negotiate it ("1.0" to "1.2"), by FFA_VERSION and FFA_ID_GET; None does
+            nothing yet.
+        bits: 64 or 32, the width of the guest's kernel.
+        domid: its domain ID, the lowest that is free from 1 unless given. Its FF-A ID is one more.
+        ram_pages, ram_base: its RAM, in 4 KiB pages, and where the guest sees it.
+        tee: give it the mediator. fail_late: let domain_create() fail after the mediator has
+            been set up.
+
+        Raises DomainError if Xen refuses.
+        """
+        self._usable()
+        if bits not in (32, 64):
+            raise UsageError(f"bits={bits}: a guest is of 32 or 64 bits")
+        if not 1 <= vcpus <= 128:
+            raise UsageError(f"vcpus={vcpus}: a guest has 1 to 128 vCPUs")
+        if ram_base % 4096:
+            raise UsageError(f"ram_base={ram_base:#x}: RAM starts at a page, a multiple of 4096")
+        if domid is None:
+            taken = {vm.domid for vm in self.vms.values()}
+            domid = next(n for n in range(1, 0x7FF0) if n not in taken)
+        if not 0 <= domid <= 0xFFFF:
+            raise UsageError(f"domid={domid}: a domain ID has 16 bits")
+        fault = self.ffi.new("int *")
+        cpu = self._idle_cpu()
+        slot = self.lib.ffashim_domain_create(
+            cpu, domid, vcpus, bits == 64, tee, ram_base >> 12, ram_pages, fail_late, fault
+        )
+        if fault[0]:
+            self._finish(cpu, fault[0])
+            slot = self.lib.ffashim_result(cpu)
+            self.lib.ffashim_retire(cpu)
+        self._settle()
+        if slot < 0:
+            raise DomainError(f"domain_create() of domain {domid}", -slot)
+        vm = Vm(self, slot, domid, bits, vcpus, ram_base, ram_pages)
+        self.vms[slot] = vm
+        self._next_page[slot] = 0
+        if ffa_version is not None:
+            vm.negotiate(ffa_version)
+        return vm
+
+    def _kill(self, vm: Vm) -> bool:
+        """Run domain_kill(). True if nothing holds the domain any more."""
+        self._usable()
+        result = self._job(self.lib.FFASHIM_JOB_KILL, vm.slot)
+        if result < 0:
+            raise DomainError(f"domain_kill() of domain {vm.domid}", -result)
+        vm.dead = True
+        self._settle()
+        gone = not self.lib.ffashim_domain_exists(vm.slot)
+        if gone:
+            self.vms.pop(vm.slot, None)
+        return gone
+
+    # --- calls ---------------------------------------------------------------------------------
+
+    def _smc(self, slot: int, vcpu: int, regs: tuple[int, ...]) -> Reply:
+        """Make a call on CPU 0, or on another one from inside a call."""
+        self.history.append((slot, vcpu, regs))
+        cpu = 0
+        _pack(self._frames[0], 0, *regs)
+        code = self._call(0, slot, vcpu)
+        if code:
+            cpu = self._slow_call(code, slot, vcpu, regs)
+        return Reply(_unpack(self._frames[cpu]))
+
+    def _slow_call(self, code: int, slot: int, vcpu: int, regs: tuple[int, ...]) -> int:
+        cpu = 0
+        if code == -1:
+            cpu = self._idle_cpu()
+            _pack(self._frames[cpu], 0, *regs)
+            code = self._call(cpu, slot, vcpu)
+        if code > 0:
+            self._finish(cpu, code)
+            result = self.lib.ffashim_result(cpu)
+            self.lib.ffashim_retire(cpu)
+            code = -2 if result else -3
+        if code == -2:
+            self._refused(cpu, slot, vcpu)
+        self._settle()
+        return cpu
+
+    def _refused(self, cpu: int, slot: int, vcpu: int) -> None:
+        vm = self.vms.get(slot)
+        name = f"domain {vm.domid}" if vm else "the guest"
+        if -self.lib.ffashim_result(cpu) == errno.ENOENT:
+            raise UsageError(f"vCPU {vcpu} of {name} is offline and cannot make calls")
+        raise UsageError(f"{name} is dead or has no vCPU {vcpu}: it cannot make calls")
+
+    def _batch(self, slot: int, vcpu: int, frames: Any, count: int) -> None:
+        self._usable()
+        result = self._job(self.lib.FFASHIM_JOB_BATCH, slot, vcpu, count, regs=frames)
+        if result:
+            self._refused(0, slot, vcpu)
+        self._settle()
+
+    # --- jobs ----------------------------------------------------------------------------------
+
+    def _idle_cpu(self) -> int:
+        for cpu in range(self.cpus):
+            if self.lib.ffashim_cpu_state(cpu) == self.lib.FFASHIM_IDLE:
+                return cpu
+        self._usable()
+        raise UsageError(f"all {self.cpus} CPUs of the machine are in the middle of a call")
+
+    def _job(
+        self, kind: int, a: int = 0, b: int = 0, c: int = 0, *, regs: Any = None, cpu: int = -1
+    ) -> int:
+        if cpu < 0:
+            cpu = self._idle_cpu()
+        code = self.lib.ffashim_job(cpu, kind, a, b, c, regs if regs is not None else self.ffi.NULL)
+        if code == -1:
+            raise UsageError(f"CPU {cpu} is in the middle of a call")
+        if code > 0:
+            self._finish(cpu, code)
+            result = int(self.lib.ffashim_result(cpu))
+            self.lib.ffashim_retire(cpu)
+            return result
+        return int(self.lib.ffashim_result(cpu))
+
+    def _finish(self, cpu: int, state: int) -> None:
+        """Drive a CPU whose job could not run through until it is done; raise what ended it."""
+        lib = self.lib
+        while state != lib.FFASHIM_DONE:
+            if state == lib.FFASHIM_FAULTED:
+                self._raise(cpu)
+            elif state == lib.FFASHIM_BLOCKED:
+                self._help_holder(cpu)
+            elif state == lib.FFASHIM_IN_SMC:
+                raise Blocked(
+                    f"CPU {cpu} is inside the SMC that this script answers, and cannot go on before"
+                )
+            elif state == lib.FFASHIM_IDLE:
+                raise UsageError("the machine was reset in the middle of this call")
+            state = lib.ffashim_drive(cpu)
+
+    def _help_holder(self, cpu: int) -> None:
+        """Let the CPU that holds what this one waits for run on."""
+        lib = self.lib
+        chain = [cpu]
+        while True:
+            lock, holder = self._waits(chain[-1])
+            if lock is None or holder >= self.cpus:
+                return
+            if holder in chain:
+                self._deadlock(cpu)
+            state = lib.ffashim_cpu_state(holder)
+            if state == lib.FFASHIM_IN_SMC:
+                raise Blocked(
+                    f"CPU {cpu} waits for {lock.name} ({lock.where}), which CPU {holder} holds "
+                    "while this script answers its SMC.\nUse Vcpu.start() here, and the call's "
+                    "reply() once the script has returned."
+                )
+            if state == lib.FFASHIM_READY:
+                if lib.ffashim_drive(holder) == lib.FFASHIM_FAULTED:
+                    self._raise(holder)
+                return
+            if state != lib.FFASHIM_BLOCKED:
+                self._deadlock(cpu)
+            chain.append(holder)
+
+    def _deadlock(self, cpu: int) -> None:
+        locks, waits = self._locks(), self._all_waits()
+        lock, holder = self._waits(cpu)
+        name = lock.name if lock else "a lock"
+        self._stop(
+            faults.XenDeadlock,
+            Report(
+                f"CPU {cpu} waits for {name} of CPU {holder}, which will not release it",
+                where=lock.where if lock else "",
+                locks=locks,
+                waits=waits,
+            ),
+        )
+
+    # --- faults --------------------------------------------------------------------------------
+
+    def _mine(self) -> None:
+        if self._core.owner is not self:
+            raise UsageError(
+                "another Machine has been created on the same extension and has taken it over.\n"
+                "Use that one, or build a second extension with other settings."
+            )
+
+    def _usable(self) -> None:
+        self._mine()
+        if self.stopped is not None:
+            raise UsageError(
+                f"the machine has stopped: {self.stopped.headline}: {self.stopped.report.text}\n"
+                "Call boot() or restore() before it is used again."
+            )
+        if not self._booted:
+            raise UsageError("the machine has not booted: call boot() first")
+
+    def _raise(self, cpu: int) -> None:
+        if self._script_error is not None:
+            error, self._script_error = self._script_error, None
+            if self.stopped is None:
+                self.stopped = XenFault(Report(f"the secure world's script raised {error!r}"))
+            raise error
+        raw = self.lib.ffashim_last_report()
+        places = self._backtrace([raw.frame[n] for n in range(raw.frames)])
+        file = self.ffi.string(raw.file).decode(errors="replace")
+        where = f"{_shorten(file)}:{raw.line}" if file else ""
+        if not where and places:
+            where = next((p.where for p in places if p.file.startswith("xen/")), places[0].where)
+        self._stop(
+            _FAULTS[raw.kind],
+            Report(
+                self.ffi.string(raw.text).decode(errors="replace").strip(),
+                where=where,
+                backtrace=tuple(map(str, places)),
+                locks=self._locks(),
+                waits=self._all_waits(),
+            ),
+        )
+
+    def _stop(self, kind: type[XenFault], report: Report) -> None:
+        console = tuple(str(line) for line in self.console[-10:])
+        calls = tuple(self._describe(*entry) for entry in self.history)
+        fault = kind(
+            Report(
+                report.text, report.where, report.backtrace, report.locks, report.waits,
+                console, calls,
+            )
+        )
+        self.stopped = fault
+        raise fault
+
+    def _describe(self, slot: int, vcpu: int, regs: tuple[int, ...]) -> str:
+        vm = self.vms.get(slot)
+        return f"d{vm.domid if vm else '?'}v{vcpu} {Reply(regs)}"
+
+    def _backtrace(self, offsets: Sequence[int]) -> list[Place]:
+        table = symbols(self.extension.path)
+        places = [table.place(offset) for offset in offsets]
+        # How the machine came to enter and to leave Xen is nobody's concern.
+        return [place for place in places if not place.file.startswith("stubs/host/")]
+
+    def _lock(self, cpu: int, raw: Any) -> Lock:
+        ffi = self.ffi
+        if raw.file:
+            where = f"{_shorten(ffi.string(raw.file).decode())}:{raw.line}"
+        else:
+            where = symbols(self.extension.path).place(raw.caller).where
+        name = ffi.string(raw.name).decode() if raw.name else f"{raw.lock:#x}"
+        return Lock(name, ("spin", "read", "write")[raw.mode], where, cpu)
+
+    def _locks(self) -> tuple[Lock, ...]:
+        raw = self.ffi.new("ffashim_lock[]", 32)
+        return tuple(
+            self._lock(cpu, raw[n])
+            for cpu in range(self.cpus)
+            for n in range(self.lib.ffashim_locks(cpu, raw, 32))
+        )
+
+    def _waits(self, cpu: int) -> tuple[Lock | None, int]:
+        raw, holder = self.ffi.new("ffashim_lock *"), self.ffi.new("uint32_t *")
+        if not self.lib.ffashim_waits(cpu, raw, holder):
+            return None, self.cpus
+        return self._lock(cpu, raw), int(holder[0])
+
+    def _all_waits(self) -> tuple[Lock, ...]:
+        return tuple(lock for cpu in range(self.cpus) if (lock := self._waits(cpu)[0]))
+
+    # --- what the secure world and switch points call --------------------------------------------
+
+    def _smc_from_xen(self, cpu: int, regs: Any) -> None:
+        response = self.spmc.smc(tuple(regs[0:18]))
+        regs[0:18] = response
+
+    def _reached(self, cpu: int, kind: int, address: int) -> int:
+        if cpu in self._suspend:
+            return 1
+        callback = self._on_point
+        if callback is not None:
+            watched = self._watched
+            self.lib.ffashim_watch(0)
+            try:
+                callback(Point(cpu, Points(1 << kind), address))
+            finally:
+                self.lib.ffashim_watch(watched)
+        return 0
+
+    _watched = 0
+
+    @contextmanager
+    def at_points(
+        self, callback: Callable[[Point], None], points: Points = Points.ALL
+    ) -> Iterator[None]:
+        """Run a function at every switch point that a call reaches in the body.
+
+        It may make other vCPUs call: they run on other CPUs, in the middle of the first call, and
+        meet no switch points themselves. If one of them waits for a lock that the first call
+        holds, the first call goes on until it releases it.
+        """
+        self._usable()
+        before, before_points = self._on_point, self._watched
+        self._on_point, self._watched = callback, int(points)
+        self.lib.ffashim_watch(self._watched)
+        try:
+            yield
+        finally:
+            self._on_point, self._watched = before, before_points
+            self.lib.ffashim_watch(before_points)
+
+    # --- time, interrupts, what Xen defers ---------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds since boot: NOW(). Only `advance()` moves it."""
+        return int(self.lib.ffashim_now())
+
+    def advance(self, seconds: float) -> int:
+        """Let time pass. Timers that come due run in their order, each at its own time.
+
+        Returns how many ran. A timer that re-arms itself runs again if it comes due again.
+        """
+        self._usable()
+        until = self.now + round(seconds * 1_000_000_000)
+        ran = 0
+        while 0 <= (due := self.lib.ffashim_next_timer()) <= until:
+            self.lib.ffashim_set_now(max(due, self.now))
+            self._job(self.lib.FFASHIM_JOB_TIMER)
+            self._settle()
+            ran += 1
+        self.lib.ffashim_set_now(until)
+        return ran
+
+    @property
+    def timers(self) -> int:
+        """How many timers are queued."""
+        return int(self.lib.ffashim_timers())
+
+    def raise_irq(self, intid: int, cpu: int = 0) -> None:
+        """Make a physical interrupt pending. It is taken when no call is under way."""
+        if not 0 <= cpu < self.cpus:
+            raise UsageError(f"cpu={cpu}: the machine has {self.cpus} CPUs")
+        self._pending_irqs.append((intid, cpu))
+        self._settle()
+
+    def irq_requested(self, intid: int, cpu: int = 0) -> bool:
+        """Tell whether Xen has installed a handler for a physical interrupt on a CPU."""
+        return bool(self.lib.ffashim_irq_requested(intid, cpu))
+
+    def _settle(self) -> None:
+        """Take pending interrupts and do what Xen has deferred, once no CPU is in a call."""
+        lib = self.lib
+        while self._pending_irqs or lib.ffashim_softirq_pending():
+            if any(lib.ffashim_cpu_state(cpu) for cpu in range(self.cpus)) or not self._booted:
+                return
+            if self._pending_irqs:
+                intid, cpu = self._pending_irqs.pop(0)
+                self._job(lib.FFASHIM_JOB_IRQ, intid, cpu=cpu)
+            else:
+                self._job(lib.FFASHIM_JOB_SOFTIRQ)
+        for slot in [slot for slot, vm in self.vms.items() if vm.dead]:
+            if not lib.ffashim_domain_exists(slot):
+                del self.vms[slot]
+
+    # --- what can be looked at ---------------------------------------------------------------------
+
+    @property
+    def console(self) -> list[ConsoleLine]:
+        """Every printk() since boot, oldest first, levels included, the rate limit at work."""
+        text = self.ffi.new("const char **")
+        used = self.lib.ffashim_console(text)
+        raw = bytes(self.ffi.buffer(text[0], used)).decode(errors="replace")
+        return [
+            ConsoleLine(int(line[0]) if line[0] != "9" else None, line[1:].rstrip("\n"))
+            for line in raw.split("\0")
+            if line
+        ]
+
+    def _events(self, kind: int) -> Iterator[Any]:
+        events = self.ffi.new("const ffashim_event **")
+        for n in range(self.lib.ffashim_events(events)):
+            if events[0][n].kind == kind:
+                yield events[0][n]
+
+    @property
+    def virqs(self) -> list[VirtualInterrupt]:
+        """Interrupts that Xen injected into guests, oldest first."""
+        return [
+            VirtualInterrupt(int(e.a), int(e.b), int(e.c))
+            for e in self._events(self.lib.FFASHIM_EVENT_VIRQ)
+        ]
+
+    @property
+    def taints(self) -> int:
+        """How often add_taint() was called."""
+        return sum(1 for _ in self._events(self.lib.FFASHIM_EVENT_TAINT))
+
+    @property
+    def warnings(self) -> list[str]:
+        """File and line of every WARN() that was reached."""
+        found = []
+        for e in self._events(self.lib.FFASHIM_EVENT_WARN):
+            file = self.ffi.string(self.ffi.cast("const char *", e.b)).decode()
+            found.append(f"{_shorten(file)}:{e.a}")
+        return found
+
+    @property
+    def heap(self) -> list[HeapBlock]:
+        """Blocks of Xen's heap that are in use."""
+        raw = self.ffi.new("ffashim_block[]", 4096)
+        table = symbols(self.extension.path)
+        return [
+            HeapBlock(int(raw[n].serial), int(raw[n].size), str(table.place(raw[n].caller - 1)))
+            for n in range(min(4096, self.lib.ffashim_heap(raw, 4096)))
+        ]
+
+    @property
+    def allocations(self) -> int:
+        """How many allocations Xen has made since boot, failed ones included."""
+        return int(self.lib.ffashim_allocations())
+
+    def fail_allocation(self, nth: int = 1, count: int = 1) -> None:
+        """Let the nth allocation of Xen's from now on fail, and those after it up to `count`."""
+        if nth < 0 or count < 0:
+            raise UsageError(f"fail_allocation({nth}, {count}): want numbers from 0 up")
+        self.lib.ffashim_fail_allocation(nth, count)
+
+    def fail_mapping(self, nth: int = 1) -> None:
+        """Let the nth mapping of a guest page from now on fail."""
+        self.lib.ffashim_fail_mapping(nth)
+
+    @property
+    def mappings(self) -> list[int]:
+        """Machine frame numbers of the pages that Xen has mapped, one entry a mapping."""
+        raw = self.ffi.new("uint64_t[]", 1024)
+        return [int(raw[n]) for n in range(self.lib.ffashim_mappings(raw, 1024))]
+
+    @contextmanager
+    def hang_limit(self, milliseconds: int) -> Iterator[None]:
+        """Change how much CPU time a call may take before it counts as endless (2000 ms)."""
+        before = self.lib.ffashim_set_hang_limit(milliseconds)
+        try:
+            yield
+        finally:
+            self.lib.ffashim_set_hang_limit(before)
+
+
+# --- the seam --------------------------------------------------------------------------------------
+
+
+class _Core:
+    """What belongs to a loaded extension, whichever machine runs on it."""
+
+    owner: Machine | None = None
+    cold: Any = None
+
+
+_cores: dict[Any, _Core] = {}
+
+
+def _core(ffi: Any, lib: Any) -> _Core:
+    """Open the extension once: memory, CPUs, signal handlers, callbacks."""
+    if found := _cores.get(lib):
+        return found
+    core = _Core()
+    _callbacks(ffi, core)
+    lib.ffashim_connect()
+    if code := lib.ffashim_open():
+        raise FfashimError(f"the machine's memory cannot be set up: {errno.errorcode.get(code)}")
+    cold = ffi.new("void **")
+    if lib.ffashim_snapshot(cold):
+        raise FfashimError("there is no memory left for the machine")
+    core.cold = cold[0]
+    _cores[lib] = core
+    return core
+
+
+def _callbacks(ffi: Any, core: _Core) -> None:
+    """Give the extension its way into Python. What is raised there is raised again by the call."""
+
+    def keep(kind: type[BaseException], error: BaseException, traceback: object) -> None:
+        if core.owner is not None:
+            core.owner._script_error = error
+
+    @ffi.def_extern(name="ffashim_python_smc", error=-1, onerror=keep)  # type: ignore[untyped-decorator]
+    def smc(cpu: int, regs: Any) -> int:
+        assert core.owner is not None
+        core.owner._smc_from_xen(cpu, regs)
+        return 0
+
+    @ffi.def_extern(name="ffashim_python_point", error=-1, onerror=keep)  # type: ignore[untyped-decorator]
+    def point(cpu: int, kind: int, address: int) -> int:
+        assert core.owner is not None
+        return core.owner._reached(cpu, kind, address)
+
+
+class _Host:
+    """The machine as the secure world sees it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def read(self, pa: int, size: int) -> bytes:
+        return b"".join(bytes(part) for part in self._parts(pa, size))
+
+    def write(self, pa: int, data: bytes) -> None:
+        at = 0
+        for part in self._parts(pa, len(data)):
+            part[:] = data[at : at + len(part)]
+            at += len(part)
+
+    def raise_irq(self, intid: int, cpu: int = 0) -> None:
+        self._machine.raise_irq(intid, cpu)
+
+    def _parts(self, pa: int, size: int) -> Iterator[memoryview]:
+        machine = self._machine
+        while size > 0:
+            page = machine.lib.ffashim_ram_page(pa)
+            if page == machine.ffi.NULL:
+                raise UsageError(f"there is no RAM at physical address {pa:#x}")
+            offset = pa % 4096
+            length = min(4096 - offset, size)
+            yield memoryview(machine.ffi.buffer(page, 4096))[offset : offset + length]
+            pa += length
+            size -= length
+
+
+_FAULTS: tuple[type[XenFault], ...] = (
+    XenFault,
+    faults.XenAssertion,
+    faults.XenBug,
+    faults.XenPanic,
+    faults.XenDeadlock,
+    faults.XenUnlock,
+    faults.XenHeld,
+    faults.XenAccess,
+    faults.XenHang,
+    faults.XenMemory,
+    faults.XenUnmodelled,
+    faults.XenFault,
+)

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pytest plugin: which trees to test, and a booted machine for each test.
+
+A test that asks for `xen`, `spmc`, `vm` or `extension` runs once on each tree given by ``--xen``, in
+each variant: with and without FFA_VM_TO_VM where the tree has it, unless ``--config`` says which.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ffashim import capabilities, kconfig, loader
+from ffashim.defaults import default_spmc
+from ffashim.errors import FfashimError
+from ffashim.loader import Extension
+from ffashim.machine import Machine
+from ffashim.source import Tree, resolve, resolve_default
+from ffashim.spmc import Spmc
+from ffashim.vm import Vm
+
+_machines: dict[Path, Machine] = {}
+_MACHINE = pytest.StashKey[Machine]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that name what is tested."""
+    group = parser.getgroup("ffashim", "Xen's FF-A mediator")
+    group.addoption(
+        "--xen",
+        action="append",
+        default=[],
+        metavar="TREE",
+        help="a Xen tree: a directory, DIR@REV, debian[:SUITE] or upstream[@REV]; repeatable",
+    )
+    group.addoption(
+        "--patch",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="apply a patch, or a mailbox or directory of patches, to a private copy; repeatable",
+    )
+    group.addoption(
+        "--config",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a Kconfig symbol of the tree, for example FFA_VM_TO_VM=n; repeatable",
+    )
+    group.addoption("--cc", default=None, metavar="CMD", help="the C compiler")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    for line in (
+        "needs(vm_to_vm=..., abi=..., version=...): run only where the tree has it",
+        "spmc(version=..., partitions=..., ...): the secure world of this test; see Spmc",
+        "known_defect(probe, finding): fails on exactly the trees for which probe(machine) is true",
+    ):
+        config.addinivalue_line("markers", line)
+
+
+# --- what is tested ------------------------------------------------------------------------------
+
+
+@functools.cache
+def _variants(
+    specs: tuple[str, ...], patches: tuple[str, ...], config: tuple[str, ...], cc: str
+) -> list[tuple[str, Tree, dict[str, str]]]:
+    """Return every tree and variant with a name for people."""
+    settings = {}
+    for item in config:
+        name, _, value = item.removeprefix("CONFIG_").partition("=")
+        settings[name] = value
+    files = [Path(name).expanduser() for name in patches]
+    trees = [resolve(spec, patches=files) for spec in specs] or [resolve_default(patches=files)]
+    found: list[tuple[str, Tree, dict[str, str]]] = []
+    for tree in trees:
+        choices = [settings]
+        if "FFA_VM_TO_VM" not in settings and kconfig.has_symbol(tree.xen, "FFA_VM_TO_VM", cc=cc):
+            choices = [{**settings, "FFA_VM_TO_VM": value} for value in "ny"]
+        for choice in choices:
+            names = [f"{name}={value}" for name, value in choice.items()]
+            name = "-".join([tree.spec.rpartition("@")[2].rpartition("/")[2], *names])
+            found.append((name, tree, choice))
+    return found
+
+
+def _asked(config: pytest.Config) -> list[tuple[str, Tree, dict[str, str]]]:
+    try:
+        return _variants(
+            tuple(config.getoption("--xen")),
+            tuple(config.getoption("--patch")),
+            tuple(config.getoption("--config")),
+            config.getoption("--cc") or "cc",
+        )
+    except FfashimError as error:
+        pytest.exit(f"error: {error}", returncode=2)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test on each tree and variant."""
+    if "extension" in metafunc.fixturenames:
+        asked = _asked(metafunc.config)
+        metafunc.parametrize(
+            "extension",
+            [(tree, settings) for _, tree, settings in asked],
+            ids=[name for name, _, _ in asked],
+            indirect=True,
+            scope="session",
+        )
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what is tested."""
+    if config.option.help or getattr(config, "workerinput", None) is not None:
+        return []
+    if not (config.getoption("--xen") or config.getoption("--patch")):
+        return []
+    return list(dict.fromkeys(tree.describe() for _, tree, _ in _asked(config)))
+
+
+# --- fixtures ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def extension(request: pytest.FixtureRequest) -> Extension:
+    """The tree's mediator, compiled."""
+    tree, settings = request.param
+    try:
+        return loader.build(tree, settings, cc=request.config.getoption("--cc") or "cc")
+    except FfashimError as error:
+        pytest.exit(f"error: {error}", returncode=2)
+
+
+@pytest.fixture
+def spmc(request: pytest.FixtureRequest, extension: Extension) -> Spmc:
+    """The secure world: the default one, or what the `spmc` marker says."""
+    world = default_spmc(extension)
+    marker = request.node.get_closest_marker("spmc")
+    if marker is None:
+        return world
+    options: dict[str, Any] = {"version": world.version, "partitions": world.partitions}
+    options.update(marker.kwargs)
+    return Spmc(**options)
+
+
+@pytest.fixture
+def xen(request: pytest.FixtureRequest, extension: Extension, spmc: Spmc) -> Iterator[Machine]:
+    """A machine that has just booted with `spmc` below it.
+
+    At the end of the test nothing may have been sent to the SPMC that FF-A forbids.
+    """
+    machine = _machine(extension)
+    needs = request.node.get_closest_marker("needs")
+    if needs is not None:
+        reason = capabilities.missing(machine, **needs.kwargs)
+        if reason:
+            pytest.skip(reason)
+    for marker in request.node.iter_markers("known_defect"):
+        probe, finding = marker.args
+        if capabilities.probe(machine, probe):
+            request.node.add_marker(pytest.mark.xfail(reason=f"known defect: {finding}", strict=True))
+    request.node.stash[_MACHINE] = machine
+    machine.boot(spmc)
+    yield machine
+    if machine.spmc is spmc and spmc.violations:
+        listed = "\n".join(f"  {each}" for each in spmc.violations)
+        pytest.fail(f"Xen sent the SPMC what FF-A forbids:\n{listed}", pytrace=False)
+
+
+@pytest.fixture
+def vm(xen: Machine) -> Vm:
+    """A 64-bit guest that has negotiated the highest version that the tree offers."""
+    guest = xen.create_vm()
+    guest.negotiate(str(capabilities.highest_version(xen)))
+    return guest
+
+
+def _machine(extension: Extension) -> Machine:
+    """Return the machine of an extension; a test of the harness may have made another since."""
+    machine = _machines.get(extension.path)
+    if machine is None or machine._core.owner is not machine:
+        machine = _machines[extension.path] = Machine(extension)
+    return machine
+
+
+# --- reports ---------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[Any]:
+    """Add Xen's console and the SMCs to the report of a failure."""
+    report = yield
+    machine = item.stash.get(_MACHINE, None)
+    if machine is not None and report.failed:
+        console = "\n".join(map(str, machine.console))
+        if console:
+            report.sections.append(("Xen's console", console))
+        log = "\n".join(map(str, getattr(machine.spmc, "log", [])))
+        if log:
+            report.sections.append(("SMCs that the SPMC saw", log))
+    return report

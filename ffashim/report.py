@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The conformance report: what each test of the suite found, sorted by tree and by ABI.
+
+:class:`Recorder` is the pytest plugin that gathers the results. The suite has a file per ABI, and
+the first line of the file's docstring names it. A test that was given a tree says which in its
+``user_properties``, under :data:`TREE_PROPERTY`.
+
+:func:`as_json` gives the report as JSON of this shape::
+
+    {"format": 1,
+     "status": "passed" | "failed",
+     "trees": [{"tree": "git /src/xen (master), VM to VM",   # what was tested, for people
+                "totals": {"passed": 9, "failed": 0, "known_defect": 1, "not_applicable": 2},
+                "abis": [{"abi": "FFA_ID_GET", "file": "test_id_get.py",
+                          "totals": {...},                   # as above
+                          "tests": [{"name": "test_guest_gets_its_own_id",
+                                     "outcome": "passed",    # one of the names in totals
+                                     "seconds": 0.003,
+                                     "reason": ""}]}]}]}     # why, if the outcome is another one
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+TREE_PROPERTY = "ffashim.tree"
+"""The key in a test's ``user_properties`` whose value names the tree that it ran on."""
+
+
+class Outcome(Enum):
+    """What became of a test; of those of its phases, the worst, which stands last here."""
+
+    PASSED = "passed"
+    NOT_APPLICABLE = "not_applicable"
+    KNOWN_DEFECT = "known_defect"
+    FAILED = "failed"
+
+    @property
+    def title(self) -> str:
+        """The outcome as a column's heading."""
+        return self.value.replace("_", " ")
+
+    @property
+    def colour(self) -> str:
+        """The outcome's colour on a terminal."""
+        return _COLOURS[self]
+
+
+_COLOURS = {
+    Outcome.PASSED: "green",
+    Outcome.NOT_APPLICABLE: "dim",
+    Outcome.KNOWN_DEFECT: "yellow",
+    Outcome.FAILED: "red",
+}
+_SEVERITY = list(Outcome)
+_COLUMNS = (Outcome.PASSED, Outcome.FAILED, Outcome.KNOWN_DEFECT, Outcome.NOT_APPLICABLE)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One test on one tree. ``seconds`` counts set-up and tear-down too."""
+
+    tree: str
+    abi: str
+    file: str
+    name: str
+    outcome: Outcome
+    seconds: float
+    reason: str = ""
+
+
+@dataclass
+class Recorder:
+    """A pytest plugin that keeps a result for each test under ``suite``.
+
+    With pytest-xdist it belongs into the controlling process, which gets every worker's reports.
+    """
+
+    suite: Path
+    _results: dict[str, Result] = field(default_factory=dict)
+
+    @property
+    def results(self) -> list[Result]:
+        """What was found so far, in the order of trees, ABIs and names."""
+        return sorted(self._results.values(), key=lambda r: (r.tree, r.abi, r.file, r.name))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take up one phase (set-up, call or tear-down) of a test."""
+        outcome = _outcome(report)
+        self._add(report, outcome, _reason(report, outcome), report.duration)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take up a file that cannot be imported: none of its tests was run."""
+        if report.failed:
+            self._add(report, Outcome.FAILED, _reason(report, Outcome.FAILED), 0.0)
+
+    def _add(
+        self,
+        report: pytest.TestReport | pytest.CollectReport,
+        outcome: Outcome,
+        reason: str,
+        seconds: float,
+    ) -> None:
+        path, _, name = report.nodeid.partition("::")
+        properties: Iterable[tuple[str, object]] = getattr(report, "user_properties", ())
+        tree = str(dict(properties).get(TREE_PROPERTY, ""))
+        file = Path(path).name
+        old = self._results.get(report.nodeid)
+        if old:
+            seconds += old.seconds
+            tree = tree or old.tree
+            if _SEVERITY.index(old.outcome) >= _SEVERITY.index(outcome):
+                outcome, reason = old.outcome, old.reason
+        self._results[report.nodeid] = Result(
+            tree, abi_name(self.suite / file), file, name, outcome, seconds, reason
+        )
+
+
+@cache
+def abi_name(path: Path) -> str:
+    """Return the ABI that a file of the suite is about: its docstring's first line."""
+    try:
+        title = ast.get_docstring(ast.parse(path.read_bytes())) or ""
+    except (OSError, SyntaxError):
+        title = ""
+    return title.split("\n", 1)[0].rstrip(".") or path.stem.removeprefix("test_")
+
+
+def _outcome(report: pytest.TestReport) -> Outcome:
+    if report.failed:
+        return Outcome.FAILED
+    if report.skipped:
+        return Outcome.KNOWN_DEFECT if hasattr(report, "wasxfail") else Outcome.NOT_APPLICABLE
+    return Outcome.PASSED
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport, outcome: Outcome) -> str:
+    """Return one line on why a test did not pass."""
+    if outcome is Outcome.PASSED:
+        return ""
+    if outcome is Outcome.KNOWN_DEFECT:
+        return str(getattr(report, "wasxfail", "")).removeprefix("reason: ")
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    if crash := getattr(report.longrepr, "reprcrash", None):
+        return str(crash.message).split("\n", 1)[0]
+    # What pytest says of an import that failed ends in the exception.
+    return report.longreprtext.strip().rpartition("\n")[2].removeprefix("E").strip()
+
+
+def failed(results: Iterable[Result]) -> bool:
+    """Tell whether any test failed."""
+    return any(result.outcome is Outcome.FAILED for result in results)
+
+
+def as_json(results: Iterable[Result]) -> dict[str, Any]:
+    """Return the report as the module's docstring describes it, ready for json.dump()."""
+    results = list(results)
+    return {
+        "format": 1,
+        "status": "failed" if failed(results) else "passed",
+        "trees": [
+            {
+                "tree": tree,
+                "totals": _totals_json(of_tree),
+                "abis": [
+                    {
+                        "abi": abi,
+                        "file": file,
+                        "totals": _totals_json(of_abi),
+                        "tests": [
+                            {
+                                "name": result.name,
+                                "outcome": result.outcome.value,
+                                "seconds": round(result.seconds, 6),
+                                "reason": result.reason,
+                            }
+                            for result in of_abi
+                        ],
+                    }
+                    for (abi, file), of_abi in _by_abi(of_tree).items()
+                ],
+            }
+            for tree, of_tree in _by_tree(results).items()
+        ],
+    }
+
+
+def print_tables(results: Iterable[Result], console: Console) -> None:
+    """Print a table for each tree, an ABI a line, and what is to be known of it below."""
+    for tree, of_tree in _by_tree(results).items():
+        console.print(_table(tree, of_tree))
+        for outcome in (Outcome.FAILED, Outcome.KNOWN_DEFECT):
+            for result in of_tree:
+                if result.outcome is outcome:
+                    console.print(
+                        f"[{outcome.colour}]{outcome.title}[/] {escape(result.abi)}: "
+                        f"{escape(result.name)}: {escape(result.reason)}",
+                        soft_wrap=True,
+                        highlight=False,
+                    )
+
+
+def _table(tree: str, results: list[Result]) -> Table:
+    table = Table(
+        title=escape(f"Conformance of {tree}" if tree else "Conformance"),
+        title_justify="left",
+        show_footer=True,
+    )
+    totals = _count(results)
+    table.add_column("ABI", footer="all", no_wrap=True)
+    for outcome in _COLUMNS:
+        table.add_column(outcome.title, footer=str(totals[outcome]), justify="right")
+    for (abi, _), of_abi in _by_abi(results).items():
+        counts = _count(of_abi)
+        cells = (
+            f"[{outcome.colour}]{counts[outcome]}[/]" if counts[outcome] else ""
+            for outcome in _COLUMNS
+        )
+        table.add_row(escape(abi), *cells)
+    return table
+
+
+def _by_tree(results: Iterable[Result]) -> Mapping[str, list[Result]]:
+    return {key: list(group) for key, group in groupby(results, lambda r: r.tree)}
+
+
+def _by_abi(results: Iterable[Result]) -> Mapping[tuple[str, str], list[Result]]:
+    return {key: list(group) for key, group in groupby(results, lambda r: (r.abi, r.file))}
+
+
+def _count(results: Iterable[Result]) -> Counter[Outcome]:
+    return Counter(result.outcome for result in results)
+
+
+def _totals_json(results: Iterable[Result]) -> dict[str, int]:
+    counts = _count(results)
+    return {outcome.value: counts[outcome] for outcome in _COLUMNS}

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Scripts: make the secure world answer otherwise, once, N times, or whenever a test says so.
+
+    spmc.on(FFA.MEM_RECLAIM).error(FfaError.DENIED, times=1)
+    spmc.on(FFA.MSG_SEND_DIRECT_REQ_64).delay(3)
+    spmc.on(FFA.RXTX_MAP_64).when(lambda x: x[3] == 0).error(FfaError.NO_MEMORY)
+    spmc.on(FFA.FEATURES).garble(lambda request, reply: reply[:2] + (0xffff,) + reply[3:])
+
+A rule added later goes before one added earlier; one that is used up is as if it were not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ffashim.errors import UsageError
+from ffashim.ffa import FFA, MSG_TYPE_MASK, FfaError, FrameworkMessage
+from ffashim.spmc.messages import RESPONSES, framework_response, is_framework
+from ffashim.spmc.replies import UNKNOWN, Regs, error, registers
+
+if TYPE_CHECKING:
+    from ffashim.spmc.world import Spmc
+
+Predicate = Callable[[Regs], bool]
+Action = Callable[["Spmc", "Rule", Regs], "Regs | None"]
+ANY = 0
+"""The key of rules that apply to every function ID."""
+
+
+@dataclass(eq=False, slots=True)
+class Rule:
+    """One instruction of a script. `left`: how often it still applies (None: for ever)."""
+
+    fid: int
+    action: Action
+    predicate: Predicate | None
+    left: int | None
+    overrides: bool
+    """The answer may not be what the world's own state says (see `Spmc.violations`)."""
+
+    def copy(self) -> Rule:
+        """For a snapshot."""
+        return replace(self)
+
+
+class On:
+    """What to do about a function ID; made by `Spmc.on()`. Each method adds a rule."""
+
+    def __init__(self, spmc: Spmc, fid: int, predicate: Predicate | None = None) -> None:
+        self._spmc = spmc
+        self._fid = fid
+        self._predicate = predicate
+
+    def when(self, predicate: Predicate) -> On:
+        """Only calls for which predicate(registers) is true; conditions add up."""
+        before = self._predicate
+        if before is None:
+            return On(self._spmc, self._fid, predicate)
+        return On(self._spmc, self._fid, lambda x: before(x) and predicate(x))
+
+    def framework(self, kind: FrameworkMessage | int) -> On:
+        """Only framework messages of this type, such as FrameworkMessage.VM_DESTROYED."""
+        return self.when(lambda x: is_framework(x) and x[2] & MSG_TYPE_MASK == kind)
+
+    def error(self, code: FfaError | int, *, times: int | None = None) -> Rule:
+        """Answer FFA_ERROR with this status. FFA_VERSION has no FFA_ERROR: it gets -1 in x0."""
+        answer = error(int(code))
+
+        def act(_spmc: Spmc, _rule: Rule, x: Regs) -> Regs:
+            return UNKNOWN if x[0] & 0xFFFFFFFF == FFA.VERSION else answer
+
+        return self._add(act, times)
+
+    def status(self, code: FfaError | int, *, times: int | None = None) -> Rule:
+        """Answer a framework message with its response carrying this status in w3 (18.3)."""
+
+        def act(_spmc: Spmc, _rule: Rule, x: Regs) -> Regs:
+            return framework_response(x, int(code))
+
+        return self._add(act, times)
+
+    def reply(self, *regs: int, times: int | None = None) -> Rule:
+        """Answer with these registers, x0 first; the rest are zero. The world does not act."""
+        answer = registers(*regs)
+        return self._add(lambda _spmc, _rule, _x: answer, times, overrides=True)
+
+    def call(self, fn: Callable[[Regs], Sequence[int] | None], *, times: int | None = None) -> Rule:
+        """Answer with what fn(registers) returns; None: go on to the next rule, then the world.
+
+        `Spmc.answer(registers)` is what the world itself would say. What fn raises reaches the
+        test as it is.
+        """
+
+        def act(_spmc: Spmc, _rule: Rule, x: Regs) -> Regs | None:
+            values = fn(x)
+            return None if values is None else registers(*values)
+
+        return self._add(act, times, overrides=True)
+
+    def garble(
+        self, fn: Callable[[Regs, Regs], Sequence[int]], *, times: int | None = None
+    ) -> Rule:
+        """Let the world act, then answer with fn(request, its answer) instead."""
+        return self._add(
+            lambda spmc, _rule, x: registers(*fn(x, spmc.answer(x))), times, overrides=True
+        )
+
+    def delay(self, n: int, code: FfaError = FfaError.RETRY) -> Rule:
+        """Answer that it is not done yet, n times, and then well.
+
+        A direct request of a VM: the SP is preempted, FFA_INTERRUPT, and FFA_RUN finds it so
+        until n are used up. A framework message: its response with status `code`. Anything else:
+        FFA_ERROR with `code`.
+        """
+
+        def act(spmc: Spmc, rule: Rule, x: Regs) -> Regs:
+            if x[0] & 0xFFFFFFFF not in RESPONSES:
+                return error(code)
+            if is_framework(x):
+                return framework_response(x, code)
+            rule.left = 0  # It is FFA_RUN that goes on, not the same request once more.
+            return spmc.messages.preempt(x, n)
+
+        return self._add(act, n)
+
+    def _add(self, action: Action, times: int | None, *, overrides: bool = False) -> Rule:
+        if times is not None and times < 0:
+            raise UsageError(f"times={times}: how often a rule applies cannot be negative")
+        rule = Rule(self._fid, action, self._predicate, times, overrides)
+        rules = self._spmc.state.rules
+        rules[self._fid] = (rule, *rules.get(self._fid, ()))
+        return rule
+
+
+def apply(spmc: Spmc, x: Regs) -> Regs | None:
+    """The answer of the first rule that has one, or None."""
+    rules = spmc.state.rules
+    for key in (x[0] & 0xFFFFFFFF, ANY):
+        for rule in rules.get(key, ()):
+            if rule.left == 0 or (rule.predicate is not None and not rule.predicate(x)):
+                continue
+            if rule.left is not None:
+                rule.left -= 1
+            if rule.overrides:
+                spmc.state.overridden = True
+            answer = rule.action(spmc, rule, x)
+            if answer is not None:
+                return answer
+    return None

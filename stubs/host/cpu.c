@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The CPUs of the machine. Each runs its job on a stack of its own, so that a
+ * call can be left in the middle while another CPU runs, and be abandoned
+ * when it faults. Python always runs on the stack it came from.
+ *
+ * ucontext makes a stack; switching between stacks that exist is left to
+ * sigsetjmp() and siglongjmp(), which need no system call.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include "internal.h"
+
+#define STACK_SIZE (256 * 1024)
+#define HELD_MAX   32
+
+struct held {
+    const void *lock;
+    struct host_site site;
+    uint64_t caller;
+    enum host_lock_mode mode;
+};
+
+struct cpu {
+    enum ffashim_state status;
+    bool fresh;                            /* no job ever ran on this stack   */
+    bool in_point;                         /* inside a callback at a point    */
+    unsigned char *stack;
+    sigjmp_buf env;
+    uint64_t turn;                         /* counts resumptions              */
+    struct xen_job job;
+    uint64_t *smc;                         /* registers of the pending SMC    */
+    uint32_t point;
+    const void *point_addr;
+    struct held held[HELD_MAX];
+    unsigned int held_nr;
+    struct held waits;                     /* lock: NULL when it does not     */
+    uint64_t frame[18];
+};
+
+static struct cpu cpus[FFASHIM_CPUS];
+static struct cpu *running;
+
+sigjmp_buf *cpu_main;
+uint64_t cpu_progress;
+
+unsigned int host_cpu MACHINE_STATE;
+unsigned long host_percpu_offset MACHINE_STATE;
+unsigned long host_irq_flags[FFASHIM_CPUS] MACHINE_STATE;
+unsigned int host_switching;
+struct host_site host_site;
+
+int (*python_smc)(uint32_t cpu, uint64_t *regs);
+int (*python_point)(uint32_t cpu, uint32_t point, uint64_t addr);
+
+extern unsigned long __per_cpu_offset[];
+
+bool cpu_running(void)
+{
+    return running;
+}
+
+bool cpu_stack_guard(uintptr_t addr)
+{
+    for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
+        if ( addr - (uintptr_t)cpus[n].stack < HOST_PAGE_SIZE )
+            return true;
+
+    return false;
+}
+
+int cpu_open(void)
+{
+    for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
+    {
+        struct cpu *c = &cpus[n];
+
+        if ( c->stack )
+            continue;
+        c->stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+        if ( c->stack == MAP_FAILED ||
+             mprotect(c->stack, HOST_PAGE_SIZE, PROT_NONE) )
+            return errno;
+        c->fresh = true;
+    }
+
+    return 0;
+}
+
+static void forget(struct cpu *c)
+{
+    c->status = FFASHIM_IDLE;
+    c->held_nr = 0;
+    c->waits.lock = NULL;
+    c->in_point = false;
+}
+
+/* After a reset no CPU is in the middle of anything. */
+void cpu_abandon_all(void)
+{
+    for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
+    {
+        if ( cpus[n].status != FFASHIM_IDLE && cpus[n].status != FFASHIM_DONE )
+            cpus[n].fresh = true;
+        cpus[n].turn++;
+        forget(&cpus[n]);
+    }
+}
+
+/* ---- Switching stacks ------------------------------------------------------------- */
+
+static void yield(struct cpu *c, enum ffashim_state status)
+{
+    c->status = status;
+    if ( !sigsetjmp(c->env, 0) )
+        siglongjmp(*cpu_main, 1);
+}
+
+static void at_rest(struct cpu *c)
+{
+    if ( c->held_nr )
+    {
+        const struct held *h = &c->held[c->held_nr - 1];
+
+        host_fault(FFASHIM_HELD, h->site.file, h->site.line,
+                   "%s is still held at return",
+                   h->site.name ? h->site.name : "a lock");
+    }
+    xen_at_rest();
+}
+
+static void cpu_loop(void)
+{
+    for ( ; ; )
+    {
+        struct cpu *c = running;
+
+        xen_run(&c->job);
+        at_rest(c);
+        yield(c, FFASHIM_DONE);
+    }
+}
+
+/* Let @c run until it yields; what it then is stands in its status. */
+static void resume(struct cpu *c)
+{
+    static ucontext_t fresh, unused;
+    sigjmp_buf *outer = cpu_main;
+    struct cpu *interrupted = running;
+    sigjmp_buf here;
+    unsigned int cpu = c - cpus;
+
+    cpu_progress++;
+    c->turn++;
+    if ( !sigsetjmp(here, 0) )
+    {
+        cpu_main = &here;
+        running = c;
+        host_cpu = cpu;
+        host_percpu_offset = __per_cpu_offset[cpu];
+        if ( !c->fresh )
+            siglongjmp(c->env, 1);
+
+        c->fresh = false;
+        getcontext(&fresh);
+        fresh.uc_stack.ss_sp = c->stack + HOST_PAGE_SIZE;
+        fresh.uc_stack.ss_size = STACK_SIZE - HOST_PAGE_SIZE;
+        fresh.uc_link = NULL;
+        makecontext(&fresh, cpu_loop, 0);
+        swapcontext(&unused, &fresh);
+    }
+
+    cpu_main = outer;
+    running = interrupted;
+    if ( interrupted )
+    {
+        host_cpu = interrupted - cpus;
+        host_percpu_offset = __per_cpu_offset[host_cpu];
+    }
+}
+
+/* Leave the CPU's stack for good: the report says why. */
+void fault_raise(void)
+{
+    struct cpu *c = running;
+
+    c->fresh = true;
+    c->status = FFASHIM_FAULTED;
+    siglongjmp(*cpu_main, 1);
+}
+
+/*
+ * Run @cpu until its job is done, has faulted or waits for a lock that
+ * another CPU holds. Callbacks run here, on Python's own stack, and may drive
+ * other CPUs, this one included while it is only at a switch point: then what
+ * they left it as counts.
+ */
+int ffashim_drive(uint32_t cpu)
+{
+    struct cpu *c = &cpus[cpu];
+    struct cpu *interrupted = running;
+
+    while ( c->status == FFASHIM_READY || c->status == FFASHIM_BLOCKED )
+    {
+        uint64_t turn;
+        int rc;
+
+        resume(c);
+        turn = c->turn;
+
+        if ( c->status == FFASHIM_BLOCKED )
+            break;
+
+        if ( c->status == FFASHIM_IN_SMC )
+        {
+            running = NULL;
+            rc = python_smc(cpu, c->smc);
+            running = interrupted;
+            if ( c->turn != turn )         /* reset by the callback           */
+                break;
+            c->status = FFASHIM_READY;
+        }
+        else if ( c->in_point && c->status == FFASHIM_READY )
+        {
+            running = NULL;
+            rc = python_point(cpu, c->point, (uintptr_t)c->point_addr);
+            running = interrupted;
+            if ( c->turn != turn )
+                continue;
+            c->in_point = false;
+            if ( rc == 1 )                 /* leave it here for now           */
+                break;
+        }
+        else
+            continue;
+
+        if ( rc < 0 )
+        {
+            running = c;
+            c->fresh = true;
+            c->status = FFASHIM_FAULTED;
+            running = interrupted;
+            break;
+        }
+    }
+
+    return c->status;
+}
+
+int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
+                  uint64_t c, uint64_t *regs)
+{
+    struct cpu *p = &cpus[cpu];
+
+    if ( p->status != FFASHIM_IDLE )
+        return -1;
+    p->job = (struct xen_job){ .kind = kind, .a = a, .b = b, .c = c,
+                               .regs = regs ? regs : p->frame };
+    p->status = FFASHIM_READY;
+
+    return 0;
+}
+
+int ffashim_cpu_state(uint32_t cpu)
+{
+    return cpus[cpu].status;
+}
+
+int64_t ffashim_result(uint32_t cpu)
+{
+    return cpus[cpu].job.result;
+}
+
+void ffashim_retire(uint32_t cpu)
+{
+    forget(&cpus[cpu]);
+}
+
+uint64_t *ffashim_frame(uint32_t cpu)
+{
+    return cpus[cpu].frame;
+}
+
+/* 0: done. -1: the CPU is busy. Else its state, which is then kept. */
+int ffashim_job(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
+                uint64_t c, uint64_t *regs)
+{
+    int status;
+
+    if ( ffashim_start(cpu, kind, a, b, c, regs) )
+        return -1;
+    status = ffashim_drive(cpu);
+    if ( status != FFASHIM_DONE )
+        return status;
+    cpus[cpu].status = FFASHIM_IDLE;
+
+    return 0;
+}
+
+int ffashim_call(uint32_t cpu, uint32_t slot, uint32_t vcpu)
+{
+    int rc = ffashim_job(cpu, FFASHIM_JOB_CALL, slot, vcpu, 0, NULL);
+
+    if ( rc )
+        return rc;
+
+    return cpus[cpu].job.result ? -2 : xen_softirq_pending() ? -3 : 0;
+}
+
+/* ---- What Xen does on a CPU ---------------------------------------------------------- */
+
+void host_smc(uint64_t regs[18])
+{
+    struct cpu *c = running;
+
+    FFASHIM_POINT(FFASHIM_POINT_SMC, NULL);
+    c->smc = regs;
+    yield(c, FFASHIM_IN_SMC);
+}
+
+void host_switch(enum ffashim_point point, const void *addr)
+{
+    struct cpu *c = running;
+
+    if ( !c || !(host_switching & (1U << point)) || c->in_point )
+        return;
+    c->point = point;
+    c->point_addr = addr;
+    c->in_point = true;
+    yield(c, FFASHIM_READY);
+    c->in_point = false;
+}
+
+void ffashim_watch(uint32_t points)
+{
+    host_switching = points;
+}
+
+/* ---- Locks ------------------------------------------------------------------------------ */
+
+/* The CPU whose hold on @lock keeps @mode from being granted, or NULL. */
+static struct cpu *holder_of(const void *lock, enum host_lock_mode mode)
+{
+    for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
+        for ( unsigned int i = 0; i < cpus[n].held_nr; i++ )
+            if ( cpus[n].held[i].lock == lock &&
+                 (mode != HOST_READ || cpus[n].held[i].mode != HOST_READ) )
+                return &cpus[n];
+
+    return NULL;
+}
+
+static void take_site(struct held *h, const void *lock,
+                      enum host_lock_mode mode, const void *caller)
+{
+    *h = (struct held){ lock, host_site, module_offset(caller), mode };
+    host_site = (struct host_site){ };
+}
+
+static void grant(struct cpu *c, const struct held *h)
+{
+    if ( c->held_nr == HELD_MAX )
+        host_fault(FFASHIM_DEADLOCK, h->site.file, h->site.line,
+                   "a CPU holds more than %d locks", HELD_MAX);
+    c->held[c->held_nr++] = *h;
+}
+
+static const char *name_of(const struct held *h)
+{
+    return h->site.name ? h->site.name : "the lock";
+}
+
+void host_lock(const void *lock, enum host_lock_mode mode)
+{
+    struct cpu *c = running;
+    struct held want;
+    struct cpu *holder;
+
+    take_site(&want, lock, mode, __builtin_return_address(0));
+    FFASHIM_POINT(FFASHIM_POINT_LOCK, lock);
+
+    while ( (holder = holder_of(lock, mode)) != NULL )
+    {
+        if ( holder == c )
+            host_fault(FFASHIM_DEADLOCK, want.site.file, want.site.line,
+                       "%s is taken twice by one CPU", name_of(&want));
+        c->waits = want;
+        yield(c, FFASHIM_BLOCKED);
+        c->waits.lock = NULL;
+    }
+
+    grant(c, &want);
+}
+
+bool host_trylock(const void *lock, enum host_lock_mode mode)
+{
+    struct held want;
+
+    take_site(&want, lock, mode, __builtin_return_address(0));
+    FFASHIM_POINT(FFASHIM_POINT_LOCK, lock);
+
+    if ( holder_of(lock, mode) )
+        return false;
+
+    grant(running, &want);
+
+    return true;
+}
+
+void host_unlock(const void *lock, enum host_lock_mode mode)
+{
+    struct cpu *c = running;
+    unsigned int n = c->held_nr;
+
+    while ( n && !(c->held[n - 1].lock == lock && c->held[n - 1].mode == mode) )
+        n--;
+    if ( !n )
+        host_fault(FFASHIM_UNLOCK, NULL, 0,
+                   "a lock (%p) is released that this CPU does not hold", lock);
+
+    memmove(&c->held[n - 1], &c->held[n],
+            (c->held_nr - n) * sizeof(c->held[0]));
+    c->held_nr--;
+    FFASHIM_POINT(FFASHIM_POINT_UNLOCK, lock);
+}
+
+bool host_is_locked(const void *lock)
+{
+    return holder_of(lock, HOST_WRITE);
+}
+
+static ffashim_lock describe(const struct held *h)
+{
+    return (ffashim_lock){
+        .lock = (uintptr_t)h->lock, .mode = h->mode, .line = h->site.line,
+        .name = h->site.name, .file = h->site.file, .caller = h->caller,
+    };
+}
+
+uint32_t ffashim_locks(uint32_t cpu, ffashim_lock *locks, uint32_t max)
+{
+    const struct cpu *c = &cpus[cpu];
+
+    for ( uint32_t n = 0; n < c->held_nr && n < max; n++ )
+        locks[n] = describe(&c->held[n]);
+
+    return c->held_nr;
+}
+
+int ffashim_waits(uint32_t cpu, ffashim_lock *lock, uint32_t *holder)
+{
+    const struct cpu *c = &cpus[cpu];
+    struct cpu *by;
+
+    if ( !c->waits.lock )
+        return 0;
+    by = holder_of(c->waits.lock, c->waits.mode);
+    *lock = describe(&c->waits);
+    *holder = by ? by - cpus : FFASHIM_CPUS;
+
+    return 1;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The interface between Python and the machine: cffi parses this file, so it
+ * holds declarations only, in plain C types. ffashim/machine.py is its one
+ * user and says what each of them means to people.
+ */
+
+/* Registers x0 to x17 of the call that a CPU makes or, in an SMC, of Xen's. */
+uint64_t *ffashim_frame(uint32_t cpu);
+
+/*
+ * Life of the machine. Results: 0, or a value of enum ffashim_fault; what
+ * else there is to say is in the report.
+ */
+int ffashim_open(void);
+int ffashim_snapshot(void **snapshot);
+void ffashim_snapshot_free(void *snapshot);
+int ffashim_restore(void *snapshot);
+uint64_t ffashim_data_size(void);
+
+/* Jobs: put one on a CPU, run the CPU until it is done or cannot go on. */
+int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
+                  uint64_t c, uint64_t *regs);
+int ffashim_drive(uint32_t cpu);
+int ffashim_cpu_state(uint32_t cpu);
+int64_t ffashim_result(uint32_t cpu);
+void ffashim_retire(uint32_t cpu);
+
+/* The fast path: a call on an idle CPU, run to its end. */
+int ffashim_call(uint32_t cpu, uint32_t slot, uint32_t vcpu);
+int ffashim_job(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
+                uint64_t c, uint64_t *regs);
+
+/* What ended a call. */
+typedef struct {
+    uint32_t kind;           /* enum ffashim_fault                           */
+    uint32_t cpu;
+    uint32_t line;
+    uint32_t frames;
+    char file[256];          /* empty where only the frames tell             */
+    char text[512];
+    uint64_t frame[32];      /* return addresses, as offsets in the module   */
+} ffashim_report;
+
+const ffashim_report *ffashim_last_report(void);
+
+/* Locks that a CPU holds, oldest first, or waits for. */
+typedef struct {
+    uint64_t lock;
+    uint32_t mode;           /* spin, read, write                            */
+    uint32_t line;
+    const char *name;        /* Xen's expression for it, or NULL             */
+    const char *file;
+    uint64_t caller;         /* offset in the module                         */
+} ffashim_lock;
+
+uint32_t ffashim_locks(uint32_t cpu, ffashim_lock *locks, uint32_t max);
+int ffashim_waits(uint32_t cpu, ffashim_lock *lock, uint32_t *holder);
+
+/* Switch points: one bit a kind of point; 0 makes them free. */
+void ffashim_watch(uint32_t points);
+
+/* Domains. */
+int64_t ffashim_domain_create(uint32_t cpu, uint32_t id, uint32_t vcpus,
+                              int aarch64, int tee, uint64_t ram_base,
+                              uint64_t ram_pages, int fail_late, int *fault);
+int ffashim_domain_exists(uint32_t slot);
+int ffashim_vcpu_online(uint32_t slot, uint32_t vcpu, int online);
+void ffashim_conduit(uint32_t conduit);
+
+/* Guest memory. */
+void *ffashim_guest_page(uint32_t slot, uint64_t gfn);
+void *ffashim_ram_page(uint64_t ma);
+int ffashim_p2m_set(uint32_t slot, uint64_t gfn, uint32_t type, uint64_t mfn);
+uint64_t ffashim_p2m_get(uint32_t slot, uint64_t gfn, uint32_t *type);
+int64_t ffashim_page_refs(uint32_t slot, uint64_t gfn);
+
+/* Xen's heap. */
+typedef struct {
+    uint64_t serial;         /* the how-manieth allocation since boot        */
+    uint64_t size;
+    uint64_t caller;         /* offset in the module                         */
+    uint64_t domain;         /* of the vCPU that it was taken for            */
+} ffashim_block;
+
+uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max);
+uint64_t ffashim_allocations(void);
+void ffashim_fail_allocation(int64_t nth, int64_t count);
+uint32_t ffashim_mappings(uint64_t *mfns, uint32_t max);
+void ffashim_fail_mapping(int64_t nth);
+
+/* Time, interrupts and what Xen does later. */
+int64_t ffashim_now(void);
+void ffashim_set_now(int64_t ns);
+int64_t ffashim_next_timer(void);
+uint32_t ffashim_timers(void);
+int ffashim_softirq_pending(void);
+int ffashim_irq_requested(uint32_t irq, uint32_t cpu);
+void ffashim_smccc_version(uint32_t version);
+
+/* What the machine said. */
+typedef struct {
+    uint32_t kind;
+    uint64_t a, b, c;
+} ffashim_event;
+
+uint32_t ffashim_events(const ffashim_event **events);
+uint32_t ffashim_console(const char **text);
+int64_t ffashim_set_hang_limit(int64_t ms);

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of the host half ask of each other.
+ */
+#ifndef FFASHIM_INTERNAL_H
+#define FFASHIM_INTERNAL_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <ffashim/xen.h>
+
+#pragma GCC visibility push(hidden)
+
+#include "ffashim.h"
+
+/*
+ * Marks what belongs to the machine's state: snapshots copy it along with
+ * Xen's own data. Everything else in this half outlives a reset.
+ */
+#define MACHINE_STATE __attribute__((__section__(".data.ffashim.state")))
+
+/* The offset of @pc in the module, 0 if it lies outside of it. */
+uint64_t module_offset(const void *pc);
+
+/* The two callbacks into Python, set once by ffashim_callbacks(). */
+extern int (*python_smc)(uint32_t cpu, uint64_t *regs);
+extern int (*python_point)(uint32_t cpu, uint32_t point, uint64_t addr);
+
+/* fault.c */
+void fault_open(void);
+void FFASHIM_NORETURN fault_raise(void);
+void fault_guard(bool on);
+
+/* memory.c */
+int memory_open(void);
+void memory_reset_windows(void);
+const char *memory_describe(uintptr_t addr, char *buf, size_t size);
+
+struct memory_saved;
+struct memory_saved *memory_save(void);
+void memory_restore(const struct memory_saved *saved);
+void memory_saved_free(struct memory_saved *saved);
+
+/* cpu.c */
+extern sigjmp_buf *cpu_main;               /* where the running CPU yields to */
+int cpu_open(void);
+void cpu_abandon_all(void);
+bool cpu_running(void);
+bool cpu_stack_guard(uintptr_t addr);
+extern uint64_t cpu_progress;              /* moves with every call           */
+
+#pragma GCC visibility pop
+
+#endif /* FFASHIM_INTERNAL_H */

@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The RAM of the machine, Xen's heap in it, and the windows through which Xen
+ * sees guest pages.
+ *
+ * RAM is one memfd. Xen's part of it is mapped at the directmap; guests' part
+ * is mapped there without access, for Xen reaches it only through a window:
+ * one page between two that fault. The test reaches all of it through a view
+ * of its own.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define RAM_SIZE   (HOST_RAM_PAGES * HOST_PAGE_SIZE)
+#define XEN_SIZE   (HOST_XEN_PAGES * HOST_PAGE_SIZE)
+#define HEAP_SIZE  (XEN_SIZE / 2)          /* blocks; whole pages follow      */
+#define WINDOWS    1024
+#define ALIGN      128UL                   /* Xen asks for a cache line at most */
+#define CANARY     0xfeedc0dedeadbeefULL
+#define FRESH      0xa5                    /* what Xen finds in new blocks    */
+#define STALE      0xdf                    /* and in those that it freed      */
+#define CLASSES    24
+#define QUARANTINE 32                      /* freed blocks not used again yet */
+
+unsigned char *host_directmap;
+void *host_frame_table;
+
+static unsigned char *view;                /* the test's mapping of RAM       */
+static unsigned char *windows;             /* WINDOWS * 2 + 1 pages           */
+static int ram_fd = -1;
+
+void *(*host_memcpy)(void *d, const void *s, size_t n);
+void *(*host_memmove)(void *d, const void *s, size_t n);
+void *(*host_memset)(void *d, int c, size_t n);
+int (*host_memcmp)(const void *a, const void *b, size_t n);
+
+/* ---- State -------------------------------------------------------------------- */
+
+struct block {
+    uint64_t canary;
+    uint64_t size;
+    uint64_t serial;
+    uint64_t caller;
+    uint64_t domain;
+    struct block *next;                    /* freed blocks of a class         */
+    uint32_t class;
+    bool live;
+    unsigned char data[] __attribute__((__aligned__(ALIGN)));
+};
+
+struct window {
+    uint32_t page;                         /* of RAM, 0: none                 */
+    bool mapped;
+};
+
+static struct {
+    size_t heap_used;
+    uint32_t pages_used;                   /* of Xen's whole pages            */
+    uint32_t guest_used;                   /* of guests' pages                */
+    uint64_t serial;
+    int64_t fail_nth, fail_count;
+    int64_t map_fail_nth;
+    struct block *freed[CLASSES], **freed_tail[CLASSES];
+    uint32_t freed_nr[CLASSES];
+    uint32_t next_window;
+    uint32_t windows_mapped;
+    uint32_t touched_nr;
+} state MACHINE_STATE;
+
+static struct window window[WINDOWS];
+static uint32_t touched[HOST_RAM_PAGES];   /* guest pages that differ from new */
+static uint8_t *touch_flag;                /* per page of RAM                 */
+static uint16_t *xen_refs;                 /* references that Xen itself took */
+
+/* ---- Set-up ------------------------------------------------------------------- */
+
+static void *map(size_t size, int prot, int flags, int fd)
+{
+    void *p = mmap(NULL, size, prot, flags | MAP_NORESERVE, fd, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+int memory_open(void)
+{
+    /* Named here, they would be the module's own. */
+    host_memcpy = dlsym(RTLD_DEFAULT, "memcpy");
+    host_memmove = dlsym(RTLD_DEFAULT, "memmove");
+    host_memset = dlsym(RTLD_DEFAULT, "memset");
+    host_memcmp = dlsym(RTLD_DEFAULT, "memcmp");
+
+    if ( host_directmap )
+        return 0;
+
+    ram_fd = memfd_create("ffashim-ram", MFD_CLOEXEC);
+    if ( ram_fd < 0 || ftruncate(ram_fd, RAM_SIZE) )
+        return errno;
+
+    view = map(RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ram_fd);
+    host_directmap = map(RAM_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    windows = map((WINDOWS * 2 + 1) * HOST_PAGE_SIZE, PROT_NONE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    host_frame_table = map(HOST_RAM_PAGES * xen_page_info_size,
+                           PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                           -1);
+    touch_flag = map(HOST_RAM_PAGES, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    xen_refs = map(HOST_RAM_PAGES * sizeof(*xen_refs), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    if ( !view || !host_directmap || !windows || !host_frame_table ||
+         !touch_flag || !xen_refs ||
+         mmap(host_directmap, XEN_SIZE, PROT_READ | PROT_WRITE,
+              MAP_SHARED | MAP_FIXED, ram_fd, 0) == MAP_FAILED )
+        return errno ? errno : ENOMEM;
+
+    state.guest_used = HOST_XEN_PAGES;
+
+    return 0;
+}
+
+/* ---- Addresses ------------------------------------------------------------------ */
+
+static bool in(const void *base, size_t size, uintptr_t addr)
+{
+    return addr - (uintptr_t)base < size;
+}
+
+bool host_in_window(const void *va)
+{
+    return in(windows, (WINDOWS * 2 + 1) * HOST_PAGE_SIZE, (uintptr_t)va);
+}
+
+static struct window *window_of(const void *va)
+{
+    size_t page = ((uintptr_t)va - (uintptr_t)windows) / HOST_PAGE_SIZE;
+
+    return host_in_window(va) && page % 2 ? &window[page / 2] : NULL;
+}
+
+static void *window_va(const struct window *w)
+{
+    return windows + ((size_t)(w - window) * 2 + 1) * HOST_PAGE_SIZE;
+}
+
+bool host_va_to_ma(unsigned long va, uint64_t *ma)
+{
+    const struct window *w = window_of((void *)va);
+
+    if ( in(host_directmap, RAM_SIZE, va) )
+        *ma = HOST_RAM_BASE + (va - (uintptr_t)host_directmap);
+    else if ( w && w->mapped )
+        *ma = HOST_RAM_BASE + w->page * HOST_PAGE_SIZE +
+              (va & (HOST_PAGE_SIZE - 1));
+    else
+        return false;
+
+    *ma &= ~(HOST_PAGE_SIZE - 1);
+
+    return true;
+}
+
+/* What lies at an address that faulted, for people. */
+const char *memory_describe(uintptr_t addr, char *buf, size_t size)
+{
+    if ( addr < 0x10000 )
+        snprintf(buf, size, "NULL pointer (%#lx)", (unsigned long)addr);
+    else if ( host_in_window((void *)addr) )
+    {
+        const struct window *w = window_of((void *)addr);
+
+        if ( w )
+            snprintf(buf, size, "guest page %#lx through a mapping that is gone",
+                     w->page + HOST_RAM_MFN);
+        else
+        {
+            size_t page = (addr - (uintptr_t)windows) / HOST_PAGE_SIZE;
+            bool after = page && window[page / 2 - 1].mapped &&
+                         (addr & (HOST_PAGE_SIZE - 1)) < HOST_PAGE_SIZE / 2;
+
+            w = after ? &window[page / 2 - 1]
+                      : page / 2 < WINDOWS ? &window[page / 2] : NULL;
+            snprintf(buf, size, "%lu bytes %s the mapped guest page %#lx",
+                     after ? (addr & (HOST_PAGE_SIZE - 1)) + 1
+                           : HOST_PAGE_SIZE - (addr & (HOST_PAGE_SIZE - 1)),
+                     after ? "past the end of" : "before the start of",
+                     w ? w->page + HOST_RAM_MFN : 0);
+        }
+    }
+    else if ( in(host_directmap, RAM_SIZE, addr) )
+        snprintf(buf, size, "page %#lx, which Xen has not mapped",
+                 (addr - (uintptr_t)host_directmap) / HOST_PAGE_SIZE +
+                 HOST_RAM_MFN);
+    else if ( cpu_stack_guard(addr) )
+        snprintf(buf, size, "the end of Xen's stack (%#lx)",
+                 (unsigned long)addr);
+    else
+        snprintf(buf, size, "wild pointer (%#lx)", (unsigned long)addr);
+
+    return buf;
+}
+
+/* ---- The heap --------------------------------------------------------------------- */
+
+static unsigned char *heap_base(void)
+{
+    /* Not at the very start: no block is at machine address "nothing". */
+    return host_directmap + HOST_PAGE_SIZE;
+}
+
+
+static uint64_t *tail_canary(struct block *b)
+{
+    return (uint64_t *)(b->data + ((b->size + 7) & ~7ULL));
+}
+
+static void check_block(struct block *b, const char *when)
+{
+    if ( b->canary != CANARY || *tail_canary(b) != CANARY )
+        host_fault(FFASHIM_MEMORY, NULL, 0,
+                   "heap block %p of %llu bytes was written past its %s (%s)",
+                   (void *)b->data, (unsigned long long)b->size,
+                   b->canary != CANARY ? "start" : "end", when);
+}
+
+static uint32_t class_of(size_t size)
+{
+    uint32_t class = 5;
+
+    while ( (1UL << class) < size )
+        class++;
+
+    return class - 5;
+}
+
+static struct block *reuse(uint32_t class)
+{
+    struct block *b = state.freed[class];
+
+    if ( !b || state.freed_nr[class] <= QUARANTINE )
+        return NULL;
+
+    for ( size_t n = 0; n < b->size; n++ )
+        if ( b->data[n] != STALE )
+            host_fault(FFASHIM_MEMORY, NULL, 0,
+                       "heap block %p of %llu bytes was written after it was "
+                       "freed", (void *)b->data, (unsigned long long)b->size);
+
+    state.freed[class] = b->next;
+    if ( !b->next )
+        state.freed_tail[class] = NULL;
+    state.freed_nr[class]--;
+
+    return b;
+}
+
+void *host_heap_alloc(size_t size, size_t align, void *caller)
+{
+    size_t room;
+    uint32_t class;
+    struct block *b;
+
+    /* The machine's own blocks have no caller, and never fail. */
+    if ( caller )
+    {
+        state.serial++;
+        if ( state.fail_nth > 0 && --state.fail_nth == 0 )
+        {
+            if ( --state.fail_count > 0 )
+                state.fail_nth = 1;
+            return NULL;
+        }
+    }
+    if ( align > ALIGN || size > HEAP_SIZE / 4 )
+        return NULL;
+
+    class = class_of(size);
+    b = reuse(class);
+    if ( !b )
+    {
+        room = sizeof(*b) + (32UL << class) + sizeof(uint64_t);
+        room = (room + ALIGN - 1) & ~(ALIGN - 1);
+        if ( state.heap_used + room > HEAP_SIZE - HOST_PAGE_SIZE )
+            return NULL;
+        b = (struct block *)(heap_base() + state.heap_used);
+        state.heap_used += room;
+    }
+
+    *b = (struct block){
+        .canary = CANARY, .size = size, .serial = caller ? state.serial : 0,
+        .caller = module_offset(caller), .class = class, .live = true,
+    };
+    memset(b->data, FRESH, size);
+    *tail_canary(b) = CANARY;
+
+    return b->data;
+}
+
+static struct block *block_of(void *p)
+{
+    struct block *b = (struct block *)((unsigned char *)p -
+                                       offsetof(struct block, data));
+
+    if ( !in(heap_base(), state.heap_used, (uintptr_t)b) ||
+         (uintptr_t)p % ALIGN )
+        host_fault(FFASHIM_MEMORY, NULL, 0,
+                   "xfree(%p): not a block of the heap", p);
+
+    return b;
+}
+
+void host_heap_free(void *p)
+{
+    struct block *b = block_of(p);
+    uint32_t class = b->class;
+
+    if ( b->canary == CANARY && !b->live )
+        host_fault(FFASHIM_MEMORY, NULL, 0,
+                   "xfree(%p): the block of %llu bytes is free already", p,
+                   (unsigned long long)b->size);
+    check_block(b, "found by xfree()");
+
+    b->live = false;
+    memset(b->data, STALE, b->size);
+    b->next = NULL;
+    if ( state.freed_tail[class] )
+        *state.freed_tail[class] = b;
+    else
+        state.freed[class] = b;
+    state.freed_tail[class] = &b->next;
+    state.freed_nr[class]++;
+}
+
+uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
+{
+    size_t at = 0;
+    uint32_t nr = 0;
+
+    while ( at < state.heap_used )
+    {
+        struct block *b = (struct block *)(heap_base() + at);
+
+        at += (sizeof(*b) + (32UL << b->class) + sizeof(uint64_t) + ALIGN - 1) &
+              ~(ALIGN - 1);
+        if ( !b->live || !b->serial )
+            continue;
+        if ( nr < max )
+            blocks[nr] = (ffashim_block){ b->serial, b->size, b->caller,
+                                          b->domain };
+        nr++;
+    }
+
+    return nr;
+}
+
+uint64_t ffashim_allocations(void)
+{
+    return state.serial;
+}
+
+void ffashim_fail_allocation(int64_t nth, int64_t count)
+{
+    state.fail_nth = nth;
+    state.fail_count = count;
+}
+
+void *host_alloc_pages(unsigned int order)
+{
+    uint32_t first = HEAP_SIZE / HOST_PAGE_SIZE;
+    uint32_t nr = 1U << order;
+    unsigned char *va;
+
+    state.serial++;
+    if ( state.fail_nth > 0 && --state.fail_nth == 0 )
+    {
+        if ( --state.fail_count > 0 )
+            state.fail_nth = 1;
+        return NULL;
+    }
+    if ( first + state.pages_used + nr > HOST_XEN_PAGES )
+        return NULL;
+
+    va = host_directmap + (first + state.pages_used) * HOST_PAGE_SIZE;
+    state.pages_used += nr;
+    memset(va, FRESH, nr * HOST_PAGE_SIZE);
+
+    return va;
+}
+
+void host_free_pages(void *va, unsigned int order)
+{
+    /* Never handed out again before a reset, so a late use can be seen. */
+    memset(va, STALE, HOST_PAGE_SIZE << order);
+}
+
+/* ---- Guest pages ----------------------------------------------------------------- */
+
+unsigned long host_alloc_guest_pages(unsigned long count)
+{
+    uint32_t first = state.guest_used;
+
+    if ( count > HOST_RAM_PAGES - first )
+        return 0;
+    state.guest_used += count;
+
+    return HOST_RAM_MFN + first;
+}
+
+void host_page_touch(unsigned long mfn)
+{
+    uint32_t page = mfn - HOST_RAM_MFN;
+
+    if ( page >= HOST_RAM_PAGES || touch_flag[page] )
+        return;
+
+    touch_flag[page] = 1;
+    touched[state.touched_nr++] = page;
+}
+
+void host_page_refs(unsigned long mfn, int change)
+{
+    uint32_t page = mfn - HOST_RAM_MFN;
+
+    host_page_touch(mfn);
+    xen_refs[page] += change;
+    if ( xen_refs[page] )
+        return;
+
+    /* Xen has no right to this page any more: close what windows it has. */
+    for ( uint32_t n = 0; state.windows_mapped && n < WINDOWS; n++ )
+        if ( window[n].mapped && window[n].page == page )
+            mprotect(window_va(&window[n]), HOST_PAGE_SIZE, PROT_NONE);
+}
+
+static void *page_view(uint32_t page)
+{
+    host_page_touch(HOST_RAM_MFN + page);
+
+    return view + page * HOST_PAGE_SIZE;
+}
+
+void *ffashim_ram_page(uint64_t ma)
+{
+    uint64_t page = (ma >> HOST_PAGE_SHIFT) - HOST_RAM_MFN;
+
+    return page < HOST_RAM_PAGES ? page_view(page) : NULL;
+}
+
+void *ffashim_guest_page(uint32_t slot, uint64_t gfn)
+{
+    enum ffashim_p2m type;
+    unsigned long mfn;
+
+    if ( !xen_domain_exists(slot) )
+        return NULL;
+    mfn = xen_p2m_get(slot, gfn, &type);
+
+    return mfn - HOST_RAM_MFN < HOST_RAM_PAGES ? page_view(mfn - HOST_RAM_MFN)
+                                               : NULL;
+}
+
+int64_t ffashim_page_refs(uint32_t slot, uint64_t gfn)
+{
+    enum ffashim_p2m type;
+    unsigned long mfn;
+
+    if ( !xen_domain_exists(slot) )
+        return -1;
+    mfn = xen_p2m_get(slot, gfn, &type);
+
+    return mfn - HOST_RAM_MFN < HOST_RAM_PAGES
+           ? xen_refs[mfn - HOST_RAM_MFN] : -1;
+}
+
+/* ---- Windows ------------------------------------------------------------------------ */
+
+void *host_map_window(unsigned long mfn)
+{
+    uint32_t page = mfn - HOST_RAM_MFN;
+    uint32_t tries;
+    struct window *w;
+
+    if ( state.map_fail_nth > 0 && --state.map_fail_nth == 0 )
+        return NULL;
+    if ( page >= HOST_RAM_PAGES )
+        host_fault(FFASHIM_MEMORY, NULL, 0,
+                   "map_domain_page() of %#lx, which is no RAM", mfn);
+
+    /* In turn, so that a mapping that is gone stays gone for long. */
+    for ( tries = 0; tries < WINDOWS; tries++ )
+    {
+        w = &window[state.next_window++ % WINDOWS];
+        if ( !w->mapped )
+            break;
+    }
+    if ( tries == WINDOWS ||
+         mmap(window_va(w), HOST_PAGE_SIZE, PROT_READ | PROT_WRITE,
+              MAP_SHARED | MAP_FIXED, ram_fd,
+              page * HOST_PAGE_SIZE) == MAP_FAILED )
+        return NULL;
+
+    host_page_touch(mfn);
+    *w = (struct window){ page, true };
+    state.windows_mapped++;
+
+    return window_va(w);
+}
+
+static void window_close(struct window *w)
+{
+    w->mapped = false;
+    state.windows_mapped--;
+    mprotect(window_va(w), HOST_PAGE_SIZE, PROT_NONE);
+}
+
+void host_unmap_window(const void *va)
+{
+    struct window *w = window_of(va);
+
+    if ( !w || !w->mapped || (uintptr_t)va % HOST_PAGE_SIZE )
+        host_fault(FFASHIM_MEMORY, NULL, 0,
+                   "unmap_domain_page(%p): not mapped", va);
+
+    window_close(w);
+}
+
+uint32_t ffashim_mappings(uint64_t *mfns, uint32_t max)
+{
+    uint32_t nr = 0;
+
+    for ( uint32_t n = 0; state.windows_mapped && n < WINDOWS; n++ )
+    {
+        if ( !window[n].mapped )
+            continue;
+        if ( nr < max )
+            mfns[nr] = window[n].page + HOST_RAM_MFN;
+        nr++;
+    }
+
+    return nr;
+}
+
+void ffashim_fail_mapping(int64_t nth)
+{
+    state.map_fail_nth = nth;
+}
+
+/* ---- Snapshots ------------------------------------------------------------------------ */
+
+struct saved_page {
+    uint32_t page;
+    uint16_t xen_refs;
+    unsigned char data[HOST_PAGE_SIZE];
+};
+
+struct memory_saved {
+    size_t heap_used;
+    uint32_t pages_used, touched_nr, windows_mapped;
+    unsigned char *heap, *pages, *frames;
+    struct saved_page *touched;
+    struct window window[WINDOWS];
+};
+
+static unsigned char *xen_pages(void)
+{
+    return host_directmap + HEAP_SIZE;
+}
+
+static unsigned char *frame(uint32_t page)
+{
+    return (unsigned char *)host_frame_table + page * xen_page_info_size;
+}
+
+static void *copy_of(const void *p, size_t size)
+{
+    void *copy = malloc(size ? size : 1);
+
+    return copy ? memcpy(copy, p, size) : NULL;
+}
+
+struct memory_saved *memory_save(void)
+{
+    struct memory_saved *s = calloc(1, sizeof(*s));
+
+    if ( !s )
+        return NULL;
+
+    s->heap_used = state.heap_used;
+    s->pages_used = state.pages_used;
+    s->touched_nr = state.touched_nr;
+    s->windows_mapped = state.windows_mapped;
+    s->heap = copy_of(heap_base(), s->heap_used);
+    s->pages = copy_of(xen_pages(), s->pages_used * HOST_PAGE_SIZE);
+    s->touched = malloc((s->touched_nr + 1) * sizeof(*s->touched));
+    s->frames = malloc((s->touched_nr + 1) * xen_page_info_size);
+    memcpy(s->window, window, sizeof(window));
+    if ( !s->heap || !s->pages || !s->touched || !s->frames )
+    {
+        memory_saved_free(s);
+        return NULL;
+    }
+
+    for ( uint32_t n = 0; n < s->touched_nr; n++ )
+    {
+        uint32_t page = touched[n];
+
+        s->touched[n].page = page;
+        s->touched[n].xen_refs = xen_refs[page];
+        memcpy(s->touched[n].data, view + page * HOST_PAGE_SIZE, HOST_PAGE_SIZE);
+        memcpy(s->frames + n * xen_page_info_size, frame(page),
+               xen_page_info_size);
+    }
+
+    return s;
+}
+
+void memory_saved_free(struct memory_saved *s)
+{
+    free(s->heap);
+    free(s->pages);
+    free(s->touched);
+    free(s->frames);
+    free(s);
+}
+
+/* Called before the state itself is put back, so it still tells what to undo. */
+void memory_restore(const struct memory_saved *s)
+{
+    uint32_t n;
+
+    for ( n = 0; n < state.touched_nr; n++ )
+    {
+        uint32_t page = touched[n];
+
+        touch_flag[page] = 0;
+        xen_refs[page] = 0;
+        memset(frame(page), 0, xen_page_info_size);
+        if ( page >= HOST_XEN_PAGES )
+            memset(view + page * HOST_PAGE_SIZE, 0, HOST_PAGE_SIZE);
+    }
+
+    if ( state.windows_mapped || s->windows_mapped )
+        for ( n = 0; n < WINDOWS; n++ )
+        {
+            struct window *w = &window[n];
+            const struct window *old = &s->window[n];
+
+            if ( w->mapped && !(old->mapped && old->page == w->page) )
+                mprotect(window_va(w), HOST_PAGE_SIZE, PROT_NONE);
+            if ( old->mapped )
+                mmap(window_va(w), HOST_PAGE_SIZE, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_FIXED, ram_fd,
+                     old->page * HOST_PAGE_SIZE);
+            *w = *old;
+        }
+
+    memcpy(heap_base(), s->heap, s->heap_used);
+    memcpy(xen_pages(), s->pages, s->pages_used * HOST_PAGE_SIZE);
+
+    for ( n = 0; n < s->touched_nr; n++ )
+    {
+        uint32_t page = s->touched[n].page;
+
+        touched[n] = page;
+        touch_flag[page] = 1;
+        xen_refs[page] = s->touched[n].xen_refs;
+        memcpy(frame(page), s->frames + n * xen_page_info_size,
+               xen_page_info_size);
+        if ( page >= HOST_XEN_PAGES )
+            memcpy(view + page * HOST_PAGE_SIZE, s->touched[n].data,
+                   HOST_PAGE_SIZE);
+    }
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The seam between the two halves of the machine.
+ *
+ * stubs/xen is compiled against Xen's headers and cannot see libc; stubs/host
+ * is compiled against libc and cannot see Xen. What passes between them is
+ * declared here, in plain C types. The including file brings the fixed-width
+ * types, bool and size_t along: from <xen/types.h> or from libc.
+ */
+#ifndef FFASHIM_HOST_H
+#define FFASHIM_HOST_H
+
+#define FFASHIM_HIDDEN __attribute__((__visibility__("hidden")))
+#define FFASHIM_NORETURN __attribute__((__noreturn__))
+#define FFASHIM_PRINTF(f, a) __attribute__((__format__(__printf__, f, a)))
+
+#include <ffashim/enums.h>
+
+#pragma GCC visibility push(hidden)
+
+/* ---- What ends a call before it returns ------------------------------------ */
+
+void FFASHIM_NORETURN host_fault(enum ffashim_fault kind, const char *file,
+                                 unsigned int line, const char *fmt, ...)
+    FFASHIM_PRINTF(4, 5);
+
+/* ---- Locks, as every layer sees them ------------------------------------- */
+
+enum host_lock_mode { HOST_SPIN, HOST_READ, HOST_WRITE };
+
+/* Where the code that runs now takes a lock: set just before it does. */
+struct host_site {
+    const char *name;        /* the expression, as Xen wrote it              */
+    const char *file;
+    unsigned int line;
+};
+
+extern struct host_site host_site;
+
+#define FFASHIM_SITE(name) \
+    (host_site = (struct host_site){ name, __FILE__, __LINE__ })
+
+/*
+ * Take, try or drop the lock at @lock for the current CPU. host_lock() lets
+ * the other CPUs run while it waits.
+ */
+void host_lock(const void *lock, enum host_lock_mode mode);
+bool host_trylock(const void *lock, enum host_lock_mode mode);
+void host_unlock(const void *lock, enum host_lock_mode mode);
+bool host_is_locked(const void *lock);
+
+/* ---- The switch point ------------------------------------------------------ */
+
+/* Non-zero while somebody wants to know of switch points. */
+extern unsigned int host_switching;
+void host_switch(enum ffashim_point point, const void *addr);
+
+#define FFASHIM_POINT(point, addr)                                      \
+    do {                                                                \
+        if ( __builtin_expect(host_switching, 0) )                      \
+            host_switch(point, (const void *)(addr));                   \
+    } while ( 0 )
+
+/* ---- CPUs ------------------------------------------------------------------ */
+
+extern unsigned int host_cpu;               /* the CPU that runs now         */
+extern unsigned long host_percpu_offset;    /* and its per-CPU area          */
+extern unsigned long host_irq_flags[FFASHIM_CPUS];   /* and its DAIF         */
+
+/* ---- Memory ---------------------------------------------------------------- */
+
+#define HOST_PAGE_SHIFT 12
+#define HOST_PAGE_SIZE  (1UL << HOST_PAGE_SHIFT)
+/*
+ * RAM of the machine: where it starts, how many pages it has, and how many of
+ * them, at its start, are Xen's own (the heap, then whole pages). The others
+ * are guests' and out of Xen's sight until it maps them.
+ */
+#define HOST_RAM_BASE       0x80000000UL
+#define HOST_RAM_PAGES      0x40000UL
+#define HOST_XEN_PAGES      0x1000UL
+#define HOST_RAM_MFN        (HOST_RAM_BASE >> HOST_PAGE_SHIFT)
+
+extern unsigned char *host_directmap;       /* every RAM page, back to back  */
+extern void *host_frame_table;              /* struct page_info per page     */
+
+/* Translate between the directmap or a window and machine addresses. */
+bool host_va_to_ma(unsigned long va, uint64_t *ma);
+
+/* Whole pages of Xen's, 2^order of them, zeroed. NULL where none are left. */
+void *host_alloc_pages(unsigned int order);
+void host_free_pages(void *va, unsigned int order);
+
+/* @count consecutive pages for a guest. Their first mfn, or 0. */
+unsigned long host_alloc_guest_pages(unsigned long count);
+
+/* A window with guard pages round it, onto the page @mfn. */
+void *host_map_window(unsigned long mfn);
+void host_unmap_window(const void *va);
+bool host_in_window(const void *va);
+
+/* Xen's heap: zeroed is the caller's business. */
+void *host_heap_alloc(size_t size, size_t align, void *caller);
+void host_heap_free(void *p);
+
+/* Xen took (or, below zero, gave back) references to the page @mfn. */
+void host_page_refs(unsigned long mfn, int change);
+
+/* The page @mfn is used from now on: a reset makes it fresh again. */
+void host_page_touch(unsigned long mfn);
+
+/* ---- Everything else that leaves the machine -------------------------------- */
+
+void host_console(int level, const char *text);
+int64_t host_now(void);                     /* ns since boot                 */
+void host_smc(uint64_t regs[18]);
+void host_event(enum ffashim_event_kind kind, uint64_t a, uint64_t b, uint64_t c);
+unsigned long host_read_sysreg(const char *name);
+void host_write_sysreg(const char *name, unsigned long value);
+
+#pragma GCC visibility pop
+
+#endif /* FFASHIM_HOST_H */

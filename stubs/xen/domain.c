@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Domains: struct domain and struct vcpu are the tree's, their life follows
+ * domain_create(), domain_kill() and complete_domain_destroy() of
+ * common/domain.c as far as the mediator can tell, in the same order.
+ */
+#include <xen/errno.h>
+#include <xen/lib.h>
+#include <xen/mm.h>
+#include <xen/rcupdate.h>
+#include <xen/sched.h>
+#include <xen/xmalloc.h>
+
+#include <asm/tee/tee.h>
+#include <public/domctl.h>
+
+#include "machine.h"
+
+/* Not every tree has this one: where it is absent, teardown frees the context. */
+void tee_free_domain_ctx(struct domain *d) __attribute__((__weak__));
+
+struct p2m_entry {
+    unsigned long gfn, mfn;
+    enum ffashim_p2m type;
+};
+
+struct slot {
+    struct domain *d;        /* until it is freed                            */
+    bool listed;             /* can be looked up by its ID                   */
+    unsigned long ram_base, ram_pages, ram_mfn;
+    struct p2m_entry *p2m;   /* what differs from plain RAM                  */
+    unsigned int p2m_nr, p2m_max;
+};
+
+/* The few first are looked at far more often than the rest. */
+static struct slot slots[FFASHIM_DOMAINS];
+static unsigned int slots_used;
+
+struct xen_domain xen_new_domain;
+unsigned int nr_cpu_ids = FFASHIM_CPUS;
+
+static struct domain idle_domain;
+static struct vcpu idle_vcpus[FFASHIM_CPUS];
+
+DEFINE_PER_CPU(unsigned int, cpu_id);
+DEFINE_PER_CPU(struct vcpu *, curr_vcpu);
+DEFINE_PER_CPU(unsigned int, __preempt_count);
+DEFINE_PER_CPU(unsigned int, rcu_lock_cnt);
+
+struct domain *hardware_domain;
+struct vcpu *idle_vcpu[NR_CPUS];
+
+/* ---- Slots --------------------------------------------------------------------- */
+
+struct domain *domain_of_slot(unsigned int slot)
+{
+    return slot < slots_used ? slots[slot].d : NULL;
+}
+
+bool xen_domain_exists(unsigned int slot)
+{
+    return domain_of_slot(slot);
+}
+
+static struct slot *slot_of_domain(const struct domain *d)
+{
+    for ( unsigned int n = 0; n < slots_used; n++ )
+        if ( slots[n].d == d )
+            return &slots[n];
+
+    return NULL;
+}
+
+static struct domain *listed_domain(domid_t id)
+{
+    for ( unsigned int n = 0; n < slots_used; n++ )
+        if ( slots[n].listed && slots[n].d->domain_id == id )
+            return slots[n].d;
+
+    return NULL;
+}
+
+void idle_init(void)
+{
+    idle_domain.domain_id = DOMID_IDLE;
+
+    for ( unsigned int cpu = 0; cpu < FFASHIM_CPUS; cpu++ )
+    {
+        idle_vcpus[cpu].domain = &idle_domain;
+        idle_vcpus[cpu].vcpu_id = cpu;
+        idle_vcpu[cpu] = &idle_vcpus[cpu];
+    }
+}
+
+void idle_enter(void)
+{
+    set_current(&idle_vcpus[host_cpu]);
+}
+
+/* ---- Look-up ------------------------------------------------------------------- */
+
+struct domain *rcu_lock_domain_by_id(domid_t id)
+{
+    struct domain *d = listed_domain(id);
+
+    FFASHIM_POINT(FFASHIM_POINT_ATOMIC, d);
+
+    return d ? rcu_lock_domain(d) : NULL;
+}
+
+int rcu_lock_live_remote_domain_by_id(domid_t id, struct domain **d)
+{
+    *d = rcu_lock_domain_by_id(id);
+    if ( !*d )
+        return -ESRCH;
+
+    if ( *d == current->domain )
+    {
+        rcu_unlock_domain(*d);
+        return -EPERM;
+    }
+
+    if ( (*d)->is_dying )
+    {
+        rcu_unlock_domain(*d);
+        return -EINVAL;
+    }
+
+    return 0;
+}
+
+/* ---- Guest RAM ------------------------------------------------------------------- */
+
+struct domain *page_owner_at(unsigned long mfn)
+{
+    for ( unsigned int n = 0; n < slots_used; n++ )
+        if ( mfn - slots[n].ram_mfn < slots[n].ram_pages )
+            return slots[n].d;
+
+    return NULL;
+}
+
+static struct p2m_entry *p2m_entry_of(const struct slot *s, unsigned long gfn)
+{
+    for ( unsigned int n = 0; n < s->p2m_nr; n++ )
+        if ( s->p2m[n].gfn == gfn )
+            return &s->p2m[n];
+
+    return NULL;
+}
+
+static unsigned long lookup(const struct slot *s, unsigned long gfn,
+                            enum ffashim_p2m *type)
+{
+    const struct p2m_entry *e = p2m_entry_of(s, gfn);
+
+    if ( e )
+    {
+        *type = e->type;
+        return e->mfn;
+    }
+
+    if ( gfn - s->ram_base < s->ram_pages )
+    {
+        *type = FFASHIM_P2M_RAM_RW;
+        return s->ram_mfn + (gfn - s->ram_base);
+    }
+
+    *type = FFASHIM_P2M_UNMAPPED;
+
+    return 0;
+}
+
+unsigned long p2m_lookup_slot(struct domain *d, unsigned long gfn,
+                              enum ffashim_p2m *type)
+{
+    return lookup(slot_of_domain(d), gfn, type);
+}
+
+unsigned long xen_p2m_get(unsigned int slot, uint64_t gfn, enum ffashim_p2m *type)
+{
+    return lookup(&slots[slot], gfn, type);
+}
+
+int xen_p2m_set(unsigned int slot, uint64_t gfn, enum ffashim_p2m type,
+                unsigned long mfn)
+{
+    struct slot *s = &slots[slot];
+    struct p2m_entry *e = p2m_entry_of(s, gfn);
+
+    if ( !e && s->p2m_nr == s->p2m_max )
+    {
+        unsigned int max = s->p2m_max ? s->p2m_max * 2 : 16;
+        struct p2m_entry *grown = host_heap_alloc(max * sizeof(*grown), 16, NULL);
+
+        if ( !grown )
+            return -ENOMEM;
+        if ( s->p2m )
+        {
+            memcpy(grown, s->p2m, s->p2m_nr * sizeof(*grown));
+            host_heap_free(s->p2m);
+        }
+        s->p2m = grown;
+        s->p2m_max = max;
+    }
+
+    if ( !e )
+        e = &s->p2m[s->p2m_nr++];
+    *e = (struct p2m_entry){ gfn, mfn, type };
+
+    return 0;
+}
+
+/* ---- Birth ----------------------------------------------------------------------- */
+
+static void free_tee_ctx(struct domain *d)
+{
+    if ( tee_free_domain_ctx )
+        tee_free_domain_ctx(d);
+}
+
+static void domain_free(struct domain *d)
+{
+    struct slot *s = slot_of_domain(d);
+
+    for ( unsigned int n = 0; n < d->max_vcpus; n++ )
+        if ( d->vcpu[n] )
+            host_heap_free(d->vcpu[n]);
+
+    host_heap_free(d->vcpu);
+    if ( s->p2m )
+        host_heap_free(s->p2m);
+    *s = (struct slot){ };
+    host_heap_free(d);
+}
+
+/* The machine's own memory never fails: the test fails Xen's allocations. */
+static void *alloc_zeroed(size_t size)
+{
+    void *p = host_heap_alloc(size, 64, NULL);
+
+    return p ? memset(p, 0, size) : NULL;
+}
+
+static int tee_init_domain(struct domain *d, const struct xen_domain *how)
+{
+    uint16_t type = how->tee ? XEN_DOMCTL_CONFIG_TEE_FFA
+                             : XEN_DOMCTL_CONFIG_TEE_NONE;
+
+    /* arch_sanitise_domain_config() */
+    if ( how->tee && tee_get_type() != type )
+        return -EINVAL;
+
+    return tee_domain_init(d, type);
+}
+
+int64_t domain_create_slot(const struct xen_domain *how)
+{
+    unsigned int n;
+    struct slot *s;
+    struct domain *d;
+    int rc;
+
+    for ( n = 0; n < slots_used && slots[n].d; n++ )
+        ;
+    if ( n == FFASHIM_DOMAINS )
+        return -ENOSPC;
+    if ( listed_domain(how->id) )
+        return -EEXIST;
+
+    d = alloc_zeroed(sizeof(*d));
+    if ( !d || !(d->vcpu = alloc_zeroed(how->vcpus * sizeof(*d->vcpu))) )
+        return -ENOMEM;
+
+    s = &slots[n];
+    *s = (struct slot){ .d = d, .ram_base = how->ram_base,
+                        .ram_pages = how->ram_pages };
+    if ( n == slots_used )
+        slots_used++;
+
+    d->domain_id = how->id;
+    d->max_vcpus = how->vcpus;
+    atomic_set(&d->refcnt, 1);
+    RCU_READ_LOCK_INIT(&d->rcu_lock);
+
+    rc = tee_init_domain(d, how);
+    if ( !rc && how->fail_late )
+        rc = -ENOMEM;
+
+    if ( rc )
+    {
+        /* arch_domain_create() cleans up after itself, ... */
+        d->is_dying = DOMDYING_dead;
+        free_tee_ctx(d);
+        /* ... and then domain_create() does, by domain_teardown(). */
+        tee_domain_teardown(d);
+        domain_free(d);
+
+        return rc;
+    }
+
+    for ( unsigned int v = 0; v < how->vcpus; v++ )
+    {
+        d->vcpu[v] = alloc_zeroed(sizeof(struct vcpu));
+        if ( !d->vcpu[v] )
+            return -ENOMEM;
+        d->vcpu[v]->domain = d;
+        d->vcpu[v]->vcpu_id = v;
+        if ( v )
+            d->vcpu[v - 1]->next_in_list = d->vcpu[v];
+    }
+
+    s->listed = true;
+
+    /* The toolstack populates RAM, and sets the width, once it exists. */
+    if ( s->ram_pages )
+        s->ram_mfn = host_alloc_guest_pages(s->ram_pages);
+    if ( s->ram_pages && !s->ram_mfn )
+        return -ENOMEM;
+    FFASHIM_DOMAIN_TYPE(d) = how->aarch64 ? DOMAIN_64BIT : DOMAIN_32BIT;
+
+    return n;
+}
+
+bool xen_vcpu_set_online(unsigned int slot, unsigned int vcpu, bool online)
+{
+    struct domain *d = domain_of_slot(slot);
+
+    if ( !d || vcpu >= d->max_vcpus )
+        return false;
+
+    if ( online )
+        clear_bit(_VPF_down, &d->vcpu[vcpu]->pause_flags);
+    else
+        set_bit(_VPF_down, &d->vcpu[vcpu]->pause_flags);
+
+    return true;
+}
+
+/* ---- Death ----------------------------------------------------------------------- */
+
+static void complete_domain_destroy(struct rcu_head *head)
+{
+    struct domain *d = container_of(head, struct domain, rcu);
+
+    /* arch_domain_destroy() */
+    free_tee_ctx(d);
+    domain_free(d);
+}
+
+void domain_destroy(struct domain *d)
+{
+    if ( atomic_cmpxchg(&d->refcnt, 0, DOMAIN_DESTROYED) != 0 )
+        return;
+
+    slot_of_domain(d)->listed = false;
+    call_rcu(&d->rcu, complete_domain_destroy);
+}
+
+/* A reference to @page is gone; with the last, the domain has a page less. */
+void domain_page_put(struct page_info *page)
+{
+    struct domain *d = page_get_owner(page);
+
+    if ( page->count_info & PGC_count_mask )
+        return;
+
+    page->count_info = 0;
+    page_set_owner(page, NULL);
+    if ( d && d->is_dying )
+        put_domain(d);
+}
+
+int64_t domain_kill_slot(unsigned int slot)
+{
+    struct domain *d = domain_of_slot(slot);
+    struct slot *s = &slots[slot];
+    int rc;
+
+    if ( !d )
+        return -ESRCH;
+
+    if ( d->is_dying == DOMDYING_dead )
+        return 0;
+
+    d->is_dying = DOMDYING_dying;
+
+    /* domain_teardown() and domain_relinquish_resources() */
+    rc = tee_domain_teardown(d);
+    if ( !rc )
+        rc = tee_relinquish_resources(d);
+    if ( rc )
+        return rc;
+
+    /*
+     * relinquish_memory() drops the reference that keeps a page allocated. A
+     * page that somebody still holds keeps the domain from being freed.
+     */
+    for ( unsigned long n = 0; n < s->ram_pages; n++ )
+    {
+        struct page_info *pg = mfn_to_page(_mfn(s->ram_mfn + n));
+
+        if ( !(pg->count_info & PGC_allocated) )
+            continue;
+        pg->count_info = (pg->count_info & ~PGC_allocated) - 1;
+        if ( pg->count_info & PGC_count_mask )
+            atomic_inc(&d->refcnt);
+        else
+            page_set_owner(pg, NULL);
+    }
+
+    d->is_dying = DOMDYING_dead;
+    put_domain(d);
+
+    return 0;
+}

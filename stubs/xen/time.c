@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Timers, tasklets and RCU callbacks: what Xen does later. Nothing of it runs
+ * by itself; the test, or the machine between two calls, says when.
+ */
+#include <xen/lib.h>
+#include <xen/rcupdate.h>
+#include <xen/sched.h>
+#include <xen/tasklet.h>
+#include <xen/time.h>
+#include <xen/timer.h>
+
+#include "machine.h"
+
+#define QUEUE_MAX 256
+
+static struct timer *timers[QUEUE_MAX];
+static unsigned int timers_nr;
+static struct tasklet *tasklets[QUEUE_MAX];
+static unsigned int tasklets_nr;
+static struct rcu_head *callbacks;
+
+s_time_t get_s_time(void)
+{
+    return host_now();
+}
+
+/* ---- Timers ------------------------------------------------------------------- */
+
+void init_timer(struct timer *timer, void (*function)(void *data), void *data,
+                unsigned int cpu)
+{
+    memset(timer, 0, sizeof(*timer));
+    timer->function = function;
+    timer->data = data;
+    timer->cpu = cpu;
+    timer->status = TIMER_STATUS_inactive;
+}
+
+static void timer_dequeue(struct timer *timer)
+{
+    unsigned int n;
+
+    for ( n = 0; n < timers_nr && timers[n] != timer; n++ )
+        ;
+    if ( n == timers_nr )
+        return;
+
+    timers[n] = timers[--timers_nr];
+}
+
+void set_timer(struct timer *timer, s_time_t expires)
+{
+    if ( timer->status == TIMER_STATUS_killed )
+        return;
+    if ( timer->status == TIMER_STATUS_invalid )
+        host_fault(FFASHIM_BUG, NULL, 0, "set_timer(%p) before init_timer()",
+                   timer);
+
+    timer_dequeue(timer);
+    if ( timers_nr == QUEUE_MAX )
+        host_fault(FFASHIM_MISUSE, NULL, 0, "more than %u timers are queued",
+                   QUEUE_MAX);
+    timer->expires = expires;
+    timer->status = TIMER_STATUS_in_heap;
+    timers[timers_nr++] = timer;
+}
+
+void stop_timer(struct timer *timer)
+{
+    timer_dequeue(timer);
+    if ( timer->status == TIMER_STATUS_in_heap )
+        timer->status = TIMER_STATUS_inactive;
+}
+
+void kill_timer(struct timer *timer)
+{
+    timer_dequeue(timer);
+    timer->status = TIMER_STATUS_killed;
+}
+
+static struct timer *timer_next(void)
+{
+    struct timer *next = NULL;
+
+    for ( unsigned int n = 0; n < timers_nr; n++ )
+        if ( !next || timers[n]->expires < next->expires )
+            next = timers[n];
+
+    return next;
+}
+
+int64_t xen_next_timer(void)
+{
+    const struct timer *next = timer_next();
+
+    return next ? next->expires : -1;
+}
+
+unsigned int xen_timers(void)
+{
+    return timers_nr;
+}
+
+void timer_run_next(void)
+{
+    struct timer *next = timer_next();
+
+    if ( !next )
+        return;
+
+    stop_timer(next);
+    next->function(next->data);
+}
+
+/* ---- Tasklets ------------------------------------------------------------------ */
+
+void tasklet_schedule(struct tasklet *t)
+{
+    for ( unsigned int n = 0; n < tasklets_nr; n++ )
+        if ( tasklets[n] == t )
+            return;
+
+    if ( tasklets_nr == QUEUE_MAX )
+        host_fault(FFASHIM_MISUSE, NULL, 0, "more than %u tasklets are queued",
+                   QUEUE_MAX);
+    tasklets[tasklets_nr++] = t;
+}
+
+void tasklet_schedule_on_cpu(struct tasklet *t, unsigned int cpu)
+{
+    tasklet_schedule(t);
+}
+
+void tasklet_kill(struct tasklet *t)
+{
+    for ( unsigned int n = 0; n < tasklets_nr; n++ )
+        if ( tasklets[n] == t )
+            tasklets[n] = tasklets[--tasklets_nr];
+}
+
+bool tasklet_pending_any(void)
+{
+    return tasklets_nr;
+}
+
+bool tasklet_run_all(void)
+{
+    bool ran = tasklets_nr;
+
+    while ( tasklets_nr )
+    {
+        struct tasklet *t = tasklets[0];
+
+        tasklet_kill(t);
+        t->func(t->data);
+    }
+
+    return ran;
+}
+
+/* ---- RCU ------------------------------------------------------------------------ */
+
+void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head))
+{
+    head->func = func;
+    head->next = callbacks;
+    callbacks = head;
+}
+
+bool rcu_pending_any(void)
+{
+    return callbacks;
+}
+
+/* A grace period has passed: no CPU is inside a read section. */
+bool rcu_run_all(void)
+{
+    bool ran = callbacks;
+
+    while ( callbacks )
+    {
+        struct rcu_head *head = callbacks;
+
+        callbacks = head->next;
+        head->func(head);
+    }
+
+    return ran;
+}
