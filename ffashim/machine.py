@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ffashim.loader import Extension
 from ffashim.reply import Reply
 from ffashim.spmc import SecureHost
 from ffashim.symbols import Place, shorten as _shorten, symbols
-from ffashim.vm import Vm, pack as _pack, unpack as _unpack
+from ffashim.vm import Vm
 
 RAM_BASE = 0x4000_0000
 """Where a guest's RAM starts, unless the test says otherwise."""
@@ -146,14 +145,12 @@ class Machine:
         self.ffi: Any = module.ffi
         self.lib: Any = module.lib
         self._core = _core(self.ffi, self.lib)
+        if self._core.owner is not None:
+            self._core.owner._disown()
         self._core.owner = self
         self.cpus: int = self.lib.FFASHIM_CPUS
-        self._frames = [
-            self.ffi.buffer(self.lib.ffashim_frame(cpu), 18 * 8) for cpu in range(self.cpus)
-        ]
-        self._call = self.lib.ffashim_call
+        self._frame = self.ffi.buffer(self.lib.ffashim_frame(), 18 * 8)
         self.smccc = Version.parse(smccc)
-        self.history: deque[tuple[int, int, tuple[int, ...]]] = deque(maxlen=HISTORY)
         self.vms: dict[int, Vm] = {}
         self.spmc: Any = None
         self.stopped: XenFault | None = None
@@ -172,17 +169,28 @@ class Machine:
         self.lib.ffashim_restore(self._core.cold)
         self.spmc = spmc
         self._forget()
-        self.vms = {}
+        self._set_vms({})
         self._next_page = {}
         self._booted = False
         spmc.attach(_Host(self))
+
+    def _disown(self) -> None:
+        for vm in self.vms.values():
+            vm.disable()
+
+    def _set_vms(self, vms: dict[int, Vm]) -> None:
+        """These guests exist and no others."""
+        for vm in self.vms.values():
+            vm.disable()
+        for vm in vms.values():
+            vm.enable()
+        self.vms = vms
 
     def _forget(self) -> None:
         self.stopped = None
         self._script_error = None
         self._pending_irqs.clear()
         self._suspend.clear()
-        self.history.clear()
         self._on_point = None
         self.lib.ffashim_watch(0)
 
@@ -218,7 +226,7 @@ class Machine:
         assert isinstance(snapshot, _Snapshot)
         self.lib.ffashim_restore(snapshot.memory)
         self._forget()
-        self.vms = dict(snapshot.vms)
+        self._set_vms(dict(snapshot.vms))
         self._next_page = dict(snapshot.pages)
         self._booted = snapshot.booted
         self.spmc.restore(snapshot.world)
@@ -297,39 +305,31 @@ class Machine:
         if result < 0:
             raise DomainError(f"domain_kill() of domain {vm.domid}", -result)
         vm.dead = True
+        vm.disable()
         self._settle()
-        gone = not self.lib.ffashim_domain_exists(vm.slot)
-        if gone:
-            self.vms.pop(vm.slot, None)
-        return gone
+        return vm.slot not in self.vms
 
     # --- calls ---------------------------------------------------------------------------------
 
-    def _smc(self, slot: int, vcpu: int, regs: tuple[int, ...]) -> Reply:
-        """Make a call on CPU 0, or on another one from inside a call."""
-        self.history.append((slot, vcpu, regs))
+    def _slow_call(self, code: int, slot: int, vcpu: int) -> None:
+        """Bring a call to its end that did not simply run through; the frame then holds it."""
         cpu = 0
-        _pack(self._frames[0], 0, *regs)
-        code = self._call(0, slot, vcpu)
-        if code:
-            cpu = self._slow_call(code, slot, vcpu, regs)
-        return Reply(_unpack(self._frames[cpu]))
-
-    def _slow_call(self, code: int, slot: int, vcpu: int, regs: tuple[int, ...]) -> int:
-        cpu = 0
+        if code == -4:
+            self._usable()
         if code == -1:
             cpu = self._idle_cpu()
-            _pack(self._frames[cpu], 0, *regs)
-            code = self._call(cpu, slot, vcpu)
+            code = self.lib.ffashim_call(cpu, slot, vcpu)
         if code > 0:
             self._finish(cpu, code)
-            result = self.lib.ffashim_result(cpu)
+            code = -2 if self.lib.ffashim_result(cpu) else -3
+            self.lib.ffashim_fetch(cpu)
             self.lib.ffashim_retire(cpu)
-            code = -2 if result else -3
         if code == -2:
             self._refused(cpu, slot, vcpu)
-        self._settle()
-        return cpu
+        if code == -3:
+            answer = bytes(self._frame)
+            self._settle()
+            self._frame[:] = answer
 
     def _refused(self, cpu: int, slot: int, vcpu: int) -> None:
         vm = self.vms.get(slot)
@@ -468,7 +468,11 @@ class Machine:
 
     def _stop(self, kind: type[XenFault], report: Report) -> None:
         console = tuple(str(line) for line in self.console[-10:])
-        calls = tuple(self._describe(*entry) for entry in self.history)
+        past = self.ffi.new("ffashim_past[]", HISTORY)
+        calls = tuple(
+            self._describe(past[n].slot, past[n].vcpu, tuple(past[n].x))
+            for n in range(self.lib.ffashim_history(past, HISTORY))
+        )
         fault = kind(
             Report(
                 report.text, report.where, report.backtrace, report.locks, report.waits,

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The conformance report: what each test of the suite found, sorted by tree and by ABI.
 
-:class:`Recorder` is the pytest plugin that gathers the results. The suite has a file per ABI, and
-the first line of the file's docstring names it. A test that was given a tree says which in its
-``user_properties``, under :data:`TREE_PROPERTY`.
+:class:`Recorder` is the pytest plugin that gathers the results; this module is one too, by which
+each test's report says on which tree it ran (``-p ffashim.report``). The suite has a file per ABI,
+which the file's docstring names before a colon.
 
 :func:`as_json` gives the report as JSON of this shape::
 
     {"format": 1,
      "status": "passed" | "failed",
-     "trees": [{"tree": "git /src/xen (master), VM to VM",   # what was tested, for people
+     "trees": [{"tree": "Xen 4.20 from ..., FFA_VM_TO_VM=y", # what was tested, for people
+                "build": {...},                              # the record of `ffashim build`
                 "totals": {"passed": 9, "failed": 0, "known_defect": 1, "not_applicable": 2},
                 "abis": [{"abi": "FFA_ID_GET", "file": "test_id_get.py",
                           "totals": {...},                   # as above
@@ -36,8 +37,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ffashim.variants import title
+
 TREE_PROPERTY = "ffashim.tree"
 """The key in a test's ``user_properties`` whose value names the tree that it ran on."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note the tree and variant that the ``extension`` fixture is about to build."""
+    callspec = getattr(item, "callspec", None)
+    if callspec and "extension" in callspec.params:
+        item.user_properties.append((TREE_PROPERTY, title(*callspec.params["extension"])))
 
 
 class Outcome(Enum):
@@ -131,12 +142,12 @@ class Recorder:
 
 @cache
 def abi_name(path: Path) -> str:
-    """Return the ABI that a file of the suite is about: its docstring's first line."""
+    """Return the ABI that a file of the suite is about: what its docstring says before a colon."""
     try:
         title = ast.get_docstring(ast.parse(path.read_bytes())) or ""
     except (OSError, SyntaxError):
         title = ""
-    return title.split("\n", 1)[0].rstrip(".") or path.stem.removeprefix("test_")
+    return title.partition("\n")[0].partition(":")[0].rstrip(".") or path.stem.removeprefix("test_")
 
 
 def _outcome(report: pytest.TestReport) -> Outcome:
@@ -166,8 +177,13 @@ def failed(results: Iterable[Result]) -> bool:
     return any(result.outcome is Outcome.FAILED for result in results)
 
 
-def as_json(results: Iterable[Result]) -> dict[str, Any]:
-    """Return the report as the module's docstring describes it, ready for json.dump()."""
+def as_json(
+    results: Iterable[Result], records: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the report as the module's docstring describes it, ready for json.dump().
+
+    ``records`` maps the names of trees to the records of their builds.
+    """
     results = list(results)
     return {
         "format": 1,
@@ -175,6 +191,7 @@ def as_json(results: Iterable[Result]) -> dict[str, Any]:
         "trees": [
             {
                 "tree": tree,
+                "build": dict(records.get(tree, {})),
                 "totals": _totals_json(of_tree),
                 "abis": [
                     {

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ffashim.machine import Machine
 
 _FRAME = struct.Struct("=18Q")
-pack = _FRAME.pack_into
-unpack = _FRAME.unpack
+_pack = _FRAME.pack_into
+_unpack = _FRAME.unpack
 _LIMIT = 1 << 64
 
 
@@ -88,7 +88,8 @@ class Call:
         if state == machine.lib.FFASHIM_FAULTED:
             machine._raise(self.cpu)
         if state == machine.lib.FFASHIM_DONE:
-            self._reply = Reply(unpack(machine._frames[self.cpu]))
+            machine.lib.ffashim_fetch(self.cpu)
+            self._reply = Reply(_unpack(machine._frame))
             machine.lib.ffashim_retire(self.cpu)
             machine._settle()
 
@@ -96,9 +97,13 @@ class Call:
 class Vcpu:
     """A virtual CPU of a guest."""
 
-    def __init__(self, vm: Vm, index: int) -> None:
+    def __init__(self, vm: Vm, machine: Machine, slot: int, index: int) -> None:
         self.vm = vm
         self.index = index
+        # What a call needs, close at hand: it is the one thing done millions of times.
+        self._slot = slot
+        self._frame: Any = machine._frame
+        self._call: Callable[[int, int, int], int] = machine.lib.ffashim_call
 
     def smc(
         self,
@@ -129,16 +134,16 @@ class Vcpu:
         Raises a XenFault if it does not return, UsageError for a value that is no register's.
         """
         # fmt: off
-        regs = (fid, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15, x16, x17)
-        # fmt: on
-        vm = self.vm
-        machine = vm.machine
-        if machine.stopped is not None or machine._core.owner is not machine or vm.dead:
-            vm._usable()
         try:
-            return machine._smc(vm.slot, self.index, regs)
+            _pack(self._frame, 0, fid, x1, x2, x3, x4, x5, x6, x7, x8,
+                  x9, x10, x11, x12, x13, x14, x15, x16, x17)
         except struct.error:
-            raise _out_of_range(regs) from None
+            raise _out_of_range((fid, x1, x2, x3, x4, x5, x6, x7, x8, x9,
+                                 x10, x11, x12, x13, x14, x15, x16, x17)) from None
+        # fmt: on
+        if code := self._call(0, self._slot, self.index):
+            self.vm.machine._slow_call(code, self._slot, self.index)
+        return Reply(_unpack(self._frame))
 
     def start(self, fid: int, *args: int, **registers: int) -> Call:
         """Put a call on an idle CPU without running it; see `Call`. Registers as for `smc()`."""
@@ -146,10 +151,8 @@ class Vcpu:
         machine = self.vm.machine
         regs = frame(fid, *args, **registers)
         cpu = machine._idle_cpu()
-        machine.history.append((self.vm.slot, self.index, regs))
-        pack(machine._frames[cpu], 0, *regs)
-        kind = machine.lib.FFASHIM_JOB_CALL
-        machine.lib.ffashim_start(cpu, kind, self.vm.slot, self.index, 0, machine.ffi.NULL)
+        _pack(machine._frame, 0, *regs)
+        machine.lib.ffashim_start_call(cpu, self.vm.slot, self.index)
         return Call(machine, cpu)
 
     def batch(self, frames: Sequence[Sequence[int]]) -> list[Reply]:
@@ -160,7 +163,7 @@ class Vcpu:
         buffer = machine.ffi.new("uint64_t[]", 18 * count)
         view = machine.ffi.buffer(buffer)
         for n, regs in enumerate(frames):
-            pack(view, n * _FRAME.size, *frame(*regs))
+            _pack(view, n * _FRAME.size, *frame(*regs))
         machine._batch(self.vm.slot, self.index, buffer, count)
         return [Reply(regs) for regs in _FRAME.iter_unpack(view)]
 
@@ -194,12 +197,12 @@ class Vm(Vcpu):
         ram_base: int,
         ram_pages: int,
     ) -> None:
-        super().__init__(self, 0)
+        super().__init__(self, machine, slot, 0)
         self.machine = machine
         self.slot = slot
         self.domid = domid
         self.bits = bits
-        self.vcpus = [self, *(Vcpu(self, n) for n in range(1, vcpus))]
+        self.vcpus = [self, *(Vcpu(self, machine, slot, n) for n in range(1, vcpus))]
         self.memory = GuestMemory(self, ram_base, ram_pages)
         self.dead = False
         """domain_kill() has run; memory that is still referenced keeps the domain in being."""
@@ -209,6 +212,21 @@ class Vm(Vcpu):
 
     def __repr__(self) -> str:
         return f"<Vm {self.domid}, FF-A ID {self.id:#x}, {self.bits} bits>"
+
+    def disable(self) -> None:
+        """Let calls fail from now on, with the reason. For the machine."""
+        for vcpu in self.vcpus:
+            vcpu._call = self._cannot_call
+
+    def enable(self) -> None:
+        """Let calls be made (again). For the machine."""
+        self.dead = False
+        for vcpu in self.vcpus:
+            vcpu._call = self.machine.lib.ffashim_call
+
+    def _cannot_call(self, cpu: int, slot: int, vcpu: int) -> int:
+        self._usable()
+        raise AssertionError("a guest that is usable can call")
 
     @property
     def id(self) -> int:

@@ -53,7 +53,7 @@ def check(
     for file in (junit, json_file):
         _require_writable(file)
     cc = options.compiler(cc)
-    subject.prepare(xen, patch, options.settings(config), cc)
+    extensions = subject.prepare(xen, patch, options.settings(config), cc)
     results = run_suite(
         [
             *subject_arguments(xen, patch, config, cc),
@@ -61,7 +61,8 @@ def check(
         ]
     )
     if json_file:
-        json_file.write_text(json.dumps(report.as_json(results), indent=2) + "\n")
+        records = {name: extension.record for name, extension in extensions.items()}
+        json_file.write_text(json.dumps(report.as_json(results, records), indent=2) + "\n")
     if report.failed(results):
         raise typer.Exit(1)
 

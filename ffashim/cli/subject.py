@@ -48,10 +48,18 @@ def prepare(
     patches: Sequence[Path] | None,
     settings: Mapping[str, str],
     cc: str,
-) -> None:
-    """Find and build all that the options name, so that what is wrong with it is said at once."""
-    for tree in find_trees(xen, patches):
-        build(tree, settings, cc)
+) -> dict[str, Extension]:
+    """Find and build each tree in each variant that is tested; return them by their titles.
+
+    What is wrong with one is so said at once, and not once for each test.
+    """
+    from ffashim.variants import title, variants
+
+    return {
+        title(tree, chosen): build(tree, chosen, cc)
+        for tree in find_trees(xen, patches)
+        for chosen in variants(tree, settings, cc)
+    }
 
 
 def boot_one(

@@ -39,7 +39,14 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
             # Neither a configuration nor a cache that happens to lie around the suite.
             f"--config-file={os.devnull}",
             f"--rootdir={paths.SUITE}",
+            # Nor whatever plugins are installed, but ours and those that the suite is written for.
+            "--disable-plugin-autoload",
+            "-pffashim",
+            "-phypothesispytest",
+            "-pxdist",
             "-pno:cacheprovider",
+            "-pffashim.report",
+            "-Wignore::pytest.PytestAssertRewriteWarning",  # that it was imported before
             "--import-mode=importlib",
             "--strict-markers",
             "--continue-on-collection-errors",

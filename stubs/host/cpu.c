@@ -4,8 +4,8 @@
  * call can be left in the middle while another CPU runs, and be abandoned
  * when it faults. Python always runs on the stack it came from.
  *
- * ucontext makes a stack; switching between stacks that exist is left to
- * sigsetjmp() and siglongjmp(), which need no system call.
+ * ucontext makes a stack. Switching between stacks that exist is on the path
+ * of every call, so it is left to the compiler's own setjmp, a few moves.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,6 +17,7 @@
 
 #define STACK_SIZE (256 * 1024)
 #define HELD_MAX   32
+#define HISTORY    16
 
 struct held {
     const void *lock;
@@ -30,7 +31,7 @@ struct cpu {
     bool fresh;                            /* no job ever ran on this stack   */
     bool in_point;                         /* inside a callback at a point    */
     unsigned char *stack;
-    sigjmp_buf env;
+    cpu_env env;
     uint64_t turn;                         /* counts resumptions              */
     struct xen_job job;
     uint64_t *smc;                         /* registers of the pending SMC    */
@@ -44,8 +45,12 @@ struct cpu {
 
 static struct cpu cpus[FFASHIM_CPUS];
 static struct cpu *running;
+static uint64_t staging[18];               /* where Python leaves a call      */
+static ffashim_past history[HISTORY];
+static uint64_t history_nr;
+static bool stopped;                       /* by a fault, until a reset       */
 
-sigjmp_buf *cpu_main;
+cpu_env *cpu_main;
 uint64_t cpu_progress;
 
 unsigned int host_cpu MACHINE_STATE;
@@ -110,15 +115,24 @@ void cpu_abandon_all(void)
         cpus[n].turn++;
         forget(&cpus[n]);
     }
+    history_nr = 0;
+    stopped = false;
 }
 
 /* ---- Switching stacks ------------------------------------------------------------- */
 
-static void yield(struct cpu *c, enum ffashim_state status)
+/* In functions of their own: the compiler's setjmp asks for that. */
+static void __attribute__((__noinline__, __noreturn__)) leave(cpu_env *to)
+{
+    cpu_enter(*to);
+}
+
+static void __attribute__((__noinline__)) yield(struct cpu *c,
+                                                enum ffashim_state status)
 {
     c->status = status;
-    if ( !sigsetjmp(c->env, 0) )
-        siglongjmp(*cpu_main, 1);
+    if ( !cpu_save(c->env) )
+        leave(cpu_main);
 }
 
 static void at_rest(struct cpu *c)
@@ -147,24 +161,24 @@ static void cpu_loop(void)
 }
 
 /* Let @c run until it yields; what it then is stands in its status. */
-static void resume(struct cpu *c)
+static void __attribute__((__noinline__)) resume(struct cpu *c)
 {
     static ucontext_t fresh, unused;
-    sigjmp_buf *outer = cpu_main;
-    struct cpu *interrupted = running;
-    sigjmp_buf here;
+    cpu_env *volatile outer = cpu_main;
+    struct cpu *volatile interrupted = running;
+    cpu_env here;
     unsigned int cpu = c - cpus;
 
     cpu_progress++;
     c->turn++;
-    if ( !sigsetjmp(here, 0) )
+    if ( !cpu_save(here) )
     {
         cpu_main = &here;
         running = c;
         host_cpu = cpu;
         host_percpu_offset = __per_cpu_offset[cpu];
         if ( !c->fresh )
-            siglongjmp(c->env, 1);
+            leave(&c->env);
 
         c->fresh = false;
         getcontext(&fresh);
@@ -191,7 +205,8 @@ void fault_raise(void)
 
     c->fresh = true;
     c->status = FFASHIM_FAULTED;
-    siglongjmp(*cpu_main, 1);
+    stopped = true;
+    leave(cpu_main);
 }
 
 /*
@@ -241,10 +256,9 @@ int ffashim_drive(uint32_t cpu)
 
         if ( rc < 0 )
         {
-            running = c;
             c->fresh = true;
             c->status = FFASHIM_FAULTED;
-            running = interrupted;
+            stopped = true;
             break;
         }
     }
@@ -260,7 +274,7 @@ int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
     if ( p->status != FFASHIM_IDLE )
         return -1;
     p->job = (struct xen_job){ .kind = kind, .a = a, .b = b, .c = c,
-                               .regs = regs ? regs : p->frame };
+                               .regs = regs };
     p->status = FFASHIM_READY;
 
     return 0;
@@ -281,9 +295,9 @@ void ffashim_retire(uint32_t cpu)
     forget(&cpus[cpu]);
 }
 
-uint64_t *ffashim_frame(uint32_t cpu)
+uint64_t *ffashim_frame(void)
 {
-    return cpus[cpu].frame;
+    return staging;
 }
 
 /* 0: done. -1: the CPU is busy. Else its state, which is then kept. */
@@ -302,14 +316,55 @@ int ffashim_job(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
     return 0;
 }
 
+int ffashim_start_call(uint32_t cpu, uint32_t slot, uint32_t vcpu)
+{
+    struct cpu *c = &cpus[cpu];
+    ffashim_past *past;
+
+    if ( c->status != FFASHIM_IDLE )
+        return -1;
+    past = &history[history_nr++ % HISTORY];
+    past->slot = slot;
+    past->vcpu = vcpu;
+    memcpy(past->x, staging, sizeof(staging));
+    memcpy(c->frame, staging, sizeof(staging));
+
+    return ffashim_start(cpu, FFASHIM_JOB_CALL, slot, vcpu, 0, c->frame);
+}
+
+void ffashim_fetch(uint32_t cpu)
+{
+    memcpy(staging, cpus[cpu].frame, sizeof(staging));
+}
+
 int ffashim_call(uint32_t cpu, uint32_t slot, uint32_t vcpu)
 {
-    int rc = ffashim_job(cpu, FFASHIM_JOB_CALL, slot, vcpu, 0, NULL);
+    struct cpu *c = &cpus[cpu];
+    int status;
 
-    if ( rc )
-        return rc;
+    if ( stopped )
+        return -4;
+    if ( ffashim_start_call(cpu, slot, vcpu) )
+        return -1;
+    status = ffashim_drive(cpu);
+    if ( status != FFASHIM_DONE )
+        return status;
+    c->status = FFASHIM_IDLE;
+    ffashim_fetch(cpu);
 
-    return cpus[cpu].job.result ? -2 : xen_softirq_pending() ? -3 : 0;
+    return c->job.result ? -2 : xen_softirq_pending() ? -3 : 0;
+}
+
+uint32_t ffashim_history(ffashim_past *past, uint32_t max)
+{
+    uint64_t nr = history_nr < HISTORY ? history_nr : HISTORY;
+
+    if ( nr > max )
+        nr = max;
+    for ( uint64_t n = 0; n < nr; n++ )
+        past[n] = history[(history_nr - nr + n) % HISTORY];
+
+    return nr;
 }
 
 /* ---- What Xen does on a CPU ---------------------------------------------------------- */

@@ -5,8 +5,8 @@
  * user and says what each of them means to people.
  */
 
-/* Registers x0 to x17 of the call that a CPU makes or, in an SMC, of Xen's. */
-uint64_t *ffashim_frame(uint32_t cpu);
+/* Registers x0 to x17 of a guest's call, before and after. */
+uint64_t *ffashim_frame(void);
 
 /*
  * Life of the machine. Results: 0, or a value of enum ffashim_fault; what
@@ -26,8 +26,23 @@ int ffashim_cpu_state(uint32_t cpu);
 int64_t ffashim_result(uint32_t cpu);
 void ffashim_retire(uint32_t cpu);
 
-/* The fast path: a call on an idle CPU, run to its end. */
+/*
+ * A call of the registers in the frame, which ends up there. 0: done, and
+ * nothing is left to do. -1: the CPU is busy. -2: the vCPU cannot call, the
+ * result tells why. -3: done, and Xen has deferred something. -4: the machine
+ * has stopped. Else the state of a CPU that could not run through.
+ */
 int ffashim_call(uint32_t cpu, uint32_t slot, uint32_t vcpu);
+int ffashim_start_call(uint32_t cpu, uint32_t slot, uint32_t vcpu);
+void ffashim_fetch(uint32_t cpu);
+
+/* The last calls, oldest first. */
+typedef struct {
+    uint32_t slot, vcpu;
+    uint64_t x[18];
+} ffashim_past;
+
+uint32_t ffashim_history(ffashim_past *past, uint32_t max);
 int ffashim_job(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
                 uint64_t c, uint64_t *regs);
 

@@ -5,7 +5,6 @@
 #ifndef FFASHIM_INTERNAL_H
 #define FFASHIM_INTERNAL_H
 
-#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,7 +44,17 @@ void memory_restore(const struct memory_saved *saved);
 void memory_saved_free(struct memory_saved *saved);
 
 /* cpu.c */
-extern sigjmp_buf *cpu_main;               /* where the running CPU yields to */
+#if defined(__clang__) && defined(__aarch64__)   /* lacks the builtin */
+#include <setjmp.h>
+typedef sigjmp_buf cpu_env;
+#define cpu_save(env)  sigsetjmp(env, 0)
+#define cpu_enter(env) siglongjmp(env, 1)
+#else
+typedef void *cpu_env[5];
+#define cpu_save(env)  __builtin_setjmp(env)
+#define cpu_enter(env) __builtin_longjmp(env, 1)
+#endif
+extern cpu_env *cpu_main;                  /* where the running CPU yields to */
 int cpu_open(void);
 void cpu_abandon_all(void);
 bool cpu_running(void);

@@ -17,9 +17,9 @@ from ffashim.report import Outcome, Result, abi_name, as_json, failed, print_tab
 
 SUITE = {
     "test_id_get.py": '''
-"""FFA_ID_GET.
+"""FFA_ID_GET: a guest learns its ID (FF-A 1.2, 13.10).
 
-It tells a guest its ID.
+It does not change.
 """
 import pytest
 
@@ -64,7 +64,7 @@ from ffashim import report
 recorder = report.Recorder(Path(sys.argv[1]))
 pytest.main(["-pno:ffashim", "-pno:cacheprovider", "-c/dev/null",
              "--continue-on-collection-errors", *sys.argv[1:]], plugins=[recorder])
-print("\\n" + json.dumps(report.as_json(recorder.results)))
+print("\\n" + json.dumps(report.as_json(recorder.results, {})))
 """
 
 
@@ -135,7 +135,7 @@ def test_each_tree_has_a_report_of_its_own(suite: Path) -> None:
         assert outcomes == {f"test_runs_on_each[{tree}]": ("passed", "")}
 
 
-def test_an_abi_is_the_first_line_of_its_files_docstring(tmp_path: Path) -> None:
+def test_an_abi_is_named_by_its_files_docstring(tmp_path: Path) -> None:
     file = tmp_path / "test_spm_id_get.py"
     file.write_text('"""FFA_SPM_ID_GET.\n\nMore."""\n')
     assert abi_name(file) == "FFA_SPM_ID_GET"
@@ -151,11 +151,12 @@ RESULTS = [
 
 
 def test_json_has_the_documented_shape() -> None:
-    report = as_json(RESULTS)
+    report = as_json(RESULTS, {"4.20": {"cc": "gcc"}})
     totals = {"passed": 2, "failed": 0, "known_defect": 0, "not_applicable": 0}
     assert {key: report[key] for key in ("format", "status")} == {"format": 1, "status": "passed"}
     [tree] = report["trees"]
     assert tree["tree"] == "4.20"
+    assert tree["build"] == {"cc": "gcc"}
     assert tree["totals"] == {**totals, "known_defect": 1, "not_applicable": 1}
     assert tree["abis"][0] == {
         "abi": "FFA_ID_GET",

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands on a real tree: the one that this run of the tests was given, or the default."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# The command, with another suite in the place of the conformance suite.
+WITH_SUITE = """
+import sys
+from pathlib import Path
+from ffashim import cli, paths
+paths.SUITE = Path(sys.argv[1])
+cli.main(sys.argv[2:])
+"""
+
+
+@pytest.fixture(scope="session")
+def trees(request: pytest.FixtureRequest) -> list[str]:
+    """The option that names the first tree under test, if one was named."""
+    return [f"--xen={tree}" for tree in request.config.getoption("--xen")[:1]]
+
+
+def execute(*command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def ffashim(trees: list[str]) -> Command:
+    def run(command: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return execute("-m", "ffashim", command, *trees, *arguments, stdin=stdin)
+
+    return run
+
+
+@pytest.fixture
+def check(trees: list[str], tmp_path: Path) -> Command:
+    """`ffashim check` with a suite of one file, of this text."""
+
+    def run(suite: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        directory = tmp_path / "suite"
+        directory.mkdir()
+        (directory / "test_id_get.py").write_text(f'"""FFA_ID_GET: its ID."""\n{suite}')
+        return execute("-c", WITH_SUITE, str(directory), "check", *trees, *arguments)
+
+    return run
+
+
+def test_source_tells_where_the_tree_lies(ffashim: Command) -> None:
+    done = ffashim("source")
+    assert done.returncode == 0, done.stderr
+    facts = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert (Path(facts["path"]) / "xen" / "arch" / "arm" / "tee" / "ffa.c").is_file()
+    assert {"tree", "origin", "version", "commit"} <= facts.keys()
+
+
+def test_build_prints_the_extension_and_its_record(ffashim: Command) -> None:
+    done = ffashim("build")
+    assert done.returncode == 0, done.stderr
+    path, _, record = done.stdout.partition("\n")
+    assert Path(path).is_file()
+    assert "xen/arch/arm/tee/ffa.c" in json.loads(record)["files"]
+
+
+def test_run_shows_each_call_then_the_conformance(ffashim: Command) -> None:
+    done = ffashim("run")
+    # The conformance of the tree under test is its own business: see tests/abi.
+    assert done.returncode in (0, 1), done.stderr
+    assert "FFA_VERSION x1=" in done.stdout
+    assert "FFA_ID_GET -> FFA_SUCCESS_32 x2=0x3" in done.stdout
+    assert "partition 0x8001" in done.stdout
+    assert "Conformance of Xen " in done.stdout
+
+
+def test_shell_has_a_booted_machine(ffashim: Command) -> None:
+    done = ffashim("shell", stdin="print(vm.smc(FFA.ID_GET).ok, xen.spmc is spmc)\n")
+    assert done.returncode == 0, done.stderr
+    assert "True True" in done.stdout
+
+
+def test_a_command_on_one_tree_refuses_two(tmp_path: Path) -> None:
+    done = execute("-m", "ffashim", "shell", f"--xen={tmp_path}", f"--xen={tmp_path}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "--xen once" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run", "shell", "build"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--cc=no-such-compiler"], "no-such-compiler"),
+        (["--config=NO_SUCH_SYMBOL=y"], "NO_SUCH_SYMBOL"),
+        (["--patch=no-such-file.patch"], "no-such-file.patch"),
+        (["--patch=."], "."),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(
+    ffashim: Command, command: str, options: list[str], expected: str
+) -> None:
+    done = ffashim(command, *options)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("error: ")
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_reports_as_table_json_and_junit(check: Command, tmp_path: Path) -> None:
+    suite = "def test_it_has_one(vm):\n    assert vm.smc(0x84000069).ok\n"
+    files = {name: tmp_path / f"report.{name}" for name in ("json", "junit")}
+    done = check(suite, *(f"--{name}={file}" for name, file in files.items()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FFA_ID_GET" in done.stdout
+    report = json.loads(files["json"].read_text())
+    assert report["status"] == "passed"
+    for tree in report["trees"]:
+        assert tree["tree"] in done.stdout
+        assert tree["totals"]["passed"] == 1
+        assert "xen/arch/arm/tee/ffa.c" in tree["build"]["files"]
+    assert len(ET.parse(files["junit"]).findall(".//testcase")) == len(report["trees"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "in two processes"])
+def test_check_fails_if_a_test_does(check: Command, workers: tuple[str, ...]) -> None:
+    done = check("def test_fails(vm):\n    assert vm.smc(0x84000069).x2 == 77\n", *workers)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "failed FFA_ID_GET: test_fails" in done.stdout
+
+
+def test_check_fails_if_the_suite_cannot_be_read(check: Command) -> None:
+    done = check("import nothing_of_that_name\n")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "nothing_of_that_name" in done.stdout
+
+
+def test_check_refuses_to_find_nothing(check: Command) -> None:
+    done = check("def test_passes(vm):\n    pass\n", "-k=nothing")
+    assert done.returncode == 2
+    assert "error: no test" in done.stderr
+
+
+def test_check_refuses_an_expression_that_is_none(check: Command) -> None:
+    done = check("def test_passes(vm):\n    pass\n", "-k=a b")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_check_is_ended_by_ctrl_c(check: Command) -> None:
+    interrupt = "os.kill(os.getpid(), signal.SIGINT)"
+    done = check(f"import os, signal\ndef test_waits(vm):\n    {interrupt}\n")
+    assert done.returncode == 130, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_is_not_steered_by_files_around_it(check: Command, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    assert check("def test_passes(vm):\n    pass\n").returncode == 0
+
+
+@pytest.fixture
+def history(trees: list[str], tmp_path: Path) -> Path:
+    """A git repository of the tree whose second commit breaks the mediator."""
+    from ffashim.source import resolve, resolve_default
+
+    tree = resolve(trees[0].removeprefix("--xen=")) if trees else resolve_default()
+    repository = tmp_path / "history"
+    git = ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e"]
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
+
+    def commit(message: str) -> None:
+        for arguments in (["add", "--force", "xen"], ["commit", "-q", "-m", message]):
+            subprocess.run([*git, *arguments], env=environment, check=True)
+
+    repository.mkdir()
+    subprocess.run([*git, "init", "-q"], env=environment, check=True)
+    subprocess.run(["cp", "-r", str(tree.xen), str(repository)], check=True)
+    commit("works")
+    with (repository / "xen" / "arch" / "arm" / "tee" / "ffa.c").open("a") as file:
+        file.write("\nthis is no C;\n")
+    commit("does not compile")
+    return repository
+
+
+def test_matrix_tells_which_commits_boot(history: Path) -> None:
+    done = execute("-m", "ffashim", "matrix", str(history))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "1/2 commits build and boot"
+    assert "this is no C" in done.stdout or "ffa.c" in done.stdout
+
+    done = execute("-m", "ffashim", "matrix", str(history), "--rev=HEAD~1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "1/1 commits build and boot"
