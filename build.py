@@ -77,7 +77,10 @@ UNPORTABLE = re.compile(r"arm64/lib/bitops\.c$")
 PROBES = {
     "FFASHIM_DOMAIN_TYPE(d)": (
         ("(d)->type", "#include <xen/sched.h>\nint f(struct domain *d) { return d->type; }"),
-        ("(d)->arch.type", "#include <xen/sched.h>\nint f(struct domain *d) { return d->arch.type; }"),
+        (
+            "(d)->arch.type",
+            "#include <xen/sched.h>\nint f(struct domain *d) { return d->arch.type; }",
+        ),
     ),
 }
 """Macro for stubs/xen to its meanings: the first whose snippet compiles is taken."""
@@ -249,7 +252,13 @@ class _Build:
     def _host(self, source: Path) -> Path:
         own = STUBS in source.parents
         include = self._python_include() if not own else ()
-        flags = (*HOST, *(WARN if own else ()), f"-I{STUBS / 'include'}", f"-I{STUBS / 'host'}", *include)
+        flags = (
+            *HOST,
+            *(WARN if own else ()),
+            f"-I{STUBS / 'include'}",
+            f"-I{STUBS / 'host'}",
+            *include,
+        )
         return self._compile(source, f"host_{source.stem}", *flags)
 
     @staticmethod
@@ -306,7 +315,10 @@ class _Build:
     def _accepts(self, snippet: str) -> bool:
         command = [*self.cc, *XEN, "-DFFASHIM_STUBS", *XEN_QUIET, *self.xen_include]
         done = subprocess.run(
-            [*command, "-fsyntax-only", "-x", "c", "-"], input=snippet, text=True, capture_output=True
+            [*command, "-fsyntax-only", "-x", "c", "-"],
+            input=snippet,
+            text=True,
+            capture_output=True,
         )
         return done.returncode == 0
 
@@ -345,7 +357,9 @@ class _Build:
         candidates = list(self._library_files())
         added: list[Path] = []
         while missing := _undefined([*objects, *added]) - _PROVIDED:
-            wanted = re.compile(rf"^(?!\s|static).*\b({'|'.join(map(re.escape, missing))})[(\[]", re.M)
+            wanted = re.compile(
+                rf"^(?!\s|static).*\b({'|'.join(map(re.escape, missing))})[(\[]", re.M
+            )
             chosen = [path for path in candidates if wanted.search(path.read_text())]
             candidates = [path for path in candidates if path not in chosen]
             if not chosen:

@@ -475,8 +475,13 @@ class Machine:
         )
         fault = kind(
             Report(
-                report.text, report.where, report.backtrace, report.locks, report.waits,
-                console, calls,
+                report.text,
+                report.where,
+                report.backtrace,
+                report.locks,
+                report.waits,
+                console,
+                calls,
             )
         )
         self.stopped = fault

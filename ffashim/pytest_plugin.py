@@ -164,7 +164,9 @@ def xen(request: pytest.FixtureRequest, extension: Extension, spmc: Spmc) -> Ite
     for marker in request.node.iter_markers("known_defect"):
         probe, finding = marker.args
         if capabilities.probe(machine, probe):
-            request.node.add_marker(pytest.mark.xfail(reason=f"known defect: {finding}", strict=True))
+            request.node.add_marker(
+                pytest.mark.xfail(reason=f"known defect: {finding}", strict=True)
+            )
     request.node.stash[_MACHINE] = machine
     machine.boot(spmc)
     yield machine
@@ -193,9 +195,7 @@ def _machine(extension: Extension) -> Machine:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[Any]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
     """Add Xen's console and the SMCs to the report of a failure."""
     report = yield
     machine = item.stash.get(_MACHINE, None)

@@ -177,9 +177,7 @@ def failed(results: Iterable[Result]) -> bool:
     return any(result.outcome is Outcome.FAILED for result in results)
 
 
-def as_json(
-    results: Iterable[Result], records: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
+def as_json(results: Iterable[Result], records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the report as the module's docstring describes it, ready for json.dump().
 
     ``records`` maps the names of trees to the records of their builds.

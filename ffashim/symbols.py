@@ -60,9 +60,15 @@ class Symbols:
         n = bisect.bisect_right(self._function_at, offset) - 1
         if n >= 0 and offset < self._functions[n][0] + max(self._functions[n][1], 1):
             function = self._functions[n][2]
+        start = self._functions[n][0] if function != "?" else offset
         n = bisect.bisect_right(self._line_at, offset) - 1
         if n >= 0:
             _, file, line = self._lines[n]
+        # Code inlined from a header: the line of the function itself that came just before it.
+        while file.endswith(".h") and n > 0 and self._line_at[n - 1] >= start:
+            n -= 1
+            if self._lines[n][1].endswith(".c"):
+                _, file, line = self._lines[n]
         return Place(function, shorten(file), line)
 
 

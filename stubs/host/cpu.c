@@ -5,7 +5,7 @@
  * when it faults. Python always runs on the stack it came from.
  *
  * ucontext makes a stack. Switching between stacks that exist is on the path
- * of every call, so it is left to the compiler's own setjmp, a few moves.
+ * of every call: see cpu_save() in internal.h.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -121,18 +121,17 @@ void cpu_abandon_all(void)
 
 /* ---- Switching stacks ------------------------------------------------------------- */
 
-/* In functions of their own: the compiler's setjmp asks for that. */
-static void __attribute__((__noinline__, __noreturn__)) leave(cpu_env *to)
+static void SWITCHES __attribute__((__noreturn__)) leave(cpu_env *to)
 {
     cpu_enter(*to);
 }
 
-static void __attribute__((__noinline__)) yield(struct cpu *c,
-                                                enum ffashim_state status)
+static void SWITCHES yield(struct cpu *c, enum ffashim_state status)
 {
     c->status = status;
     if ( !cpu_save(c->env) )
         leave(cpu_main);
+    cpu_resumed();
 }
 
 static void at_rest(struct cpu *c)
@@ -161,7 +160,7 @@ static void cpu_loop(void)
 }
 
 /* Let @c run until it yields; what it then is stands in its status. */
-static void __attribute__((__noinline__)) resume(struct cpu *c)
+static void SWITCHES resume(struct cpu *c)
 {
     static ucontext_t fresh, unused;
     cpu_env *volatile outer = cpu_main;
@@ -188,6 +187,7 @@ static void __attribute__((__noinline__)) resume(struct cpu *c)
         makecontext(&fresh, cpu_loop, 0);
         swapcontext(&unused, &fresh);
     }
+    cpu_resumed();
 
     cpu_main = outer;
     running = interrupted;

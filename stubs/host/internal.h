@@ -44,15 +44,34 @@ void memory_restore(const struct memory_saved *saved);
 void memory_saved_free(struct memory_saved *saved);
 
 /* cpu.c */
-#if defined(__clang__) && defined(__aarch64__)   /* lacks the builtin */
+/*
+ * Switching stacks: the compiler's setjmp where it is known to work, for it
+ * is a few moves. It brings back the stack and frame pointers only; the other
+ * registers that a function must preserve are declared lost after it, so that
+ * the function which contains it saves them. And its callers may not look into
+ * it, or they would keep in a register what it seems to leave alone.
+ */
+#ifndef __has_attribute
+#define __has_attribute(x) 0
+#endif
+#if __has_attribute(__noipa__)
+#define SWITCHES __attribute__((__noinline__, __noipa__))
+#else
+#define SWITCHES __attribute__((__noinline__))
+#endif
+
+#if defined(__x86_64__)
+typedef void *cpu_env[5];
+#define cpu_save(env)  __builtin_setjmp(env)
+#define cpu_enter(env) __builtin_longjmp(env, 1)
+#define cpu_resumed()                                                   \
+    __asm__ __volatile__ ( "" ::: "memory", "rbx", "r12", "r13", "r14", "r15" )
+#else
 #include <setjmp.h>
 typedef sigjmp_buf cpu_env;
 #define cpu_save(env)  sigsetjmp(env, 0)
 #define cpu_enter(env) siglongjmp(env, 1)
-#else
-typedef void *cpu_env[5];
-#define cpu_save(env)  __builtin_setjmp(env)
-#define cpu_enter(env) __builtin_longjmp(env, 1)
+#define cpu_resumed()  ((void)0)
 #endif
 extern cpu_env *cpu_main;                  /* where the running CPU yields to */
 int cpu_open(void);

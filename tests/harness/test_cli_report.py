@@ -62,7 +62,7 @@ import json, sys, pytest
 from pathlib import Path
 from ffashim import report
 recorder = report.Recorder(Path(sys.argv[1]))
-pytest.main(["-pno:ffashim", "-pno:cacheprovider", "-c/dev/null",
+pytest.main(["--disable-plugin-autoload", "-pxdist", "-pno:cacheprovider", "-c/dev/null",
              "--continue-on-collection-errors", *sys.argv[1:]], plugins=[recorder])
 print("\\n" + json.dumps(report.as_json(recorder.results, {})))
 """

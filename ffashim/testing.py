@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What tests of several ABIs have in common, beyond what a guest does all day (see `Vm`)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+from uuid import UUID
+
+from ffashim.defaults import default_spmc
+from ffashim.descriptors import (
+    DescriptorError,
+    PartitionInfo,
+    PartitionInfoRegs,
+    decode_partition_infos,
+)
+from ffashim.ffa import FFA, ID_SECURE, V1_2, FfaError, PartitionProperty
+from ffashim.machine import Machine, Point
+from ffashim.spmc import SecurePartition, Spmc
+from ffashim.vm import UnexpectedReply, Vm
+
+# --- defects that tests of several ABIs meet ---------------------------------------------------
+
+
+def serves_without_version(machine: Machine) -> bool:
+    """Tell whether calls of a guest that has negotiated no version are served."""
+    return machine.create_vm().smc(FFA.ID_GET).ok
+
+
+def serves_smc64_of_32_bit_guests(machine: Machine) -> bool:
+    """Tell whether a 32-bit guest may use function IDs of the 64-bit convention (SMCCC, 2.5)."""
+    vm = machine.create_vm("1.1", bits=32)
+    tx, rx = vm.memory.allocate(), vm.memory.allocate()
+    return vm.smc(FFA.RXTX_MAP_64, tx, rx, 1).error is not FfaError.NOT_SUPPORTED
+
+
+# --- partitions --------------------------------------------------------------------------------
+
+
+def secure_partitions(count: int) -> list[SecurePartition]:
+    """Return partitions that differ in every field of their descriptors."""
+    return [
+        SecurePartition(0x8001 + n, [UUID(int=(n + 1) << 64 | n + 77)], 0x101 + (n % 3), n + 1)
+        for n in range(count)
+    ]
+
+
+def boot_with(machine: Machine, partitions: Iterable[SecurePartition], **options: Any) -> Spmc:
+    """Boot on an SPMC of the version that the tree works with, and these partitions."""
+    options.setdefault("version", default_spmc(machine.extension).version)
+    world = Spmc(partitions=partitions, **options)
+    machine.boot(world)
+    return world
+
+
+def described(vm: Vm) -> PartitionInfo:
+    """Return what other endpoints are told of a guest: it has no UUID, and sends, never receives,
+    direct messages."""
+    properties = (
+        PartitionProperty.DIRECT_REQ_SEND
+        | PartitionProperty.INDIRECT_MSGS
+        | PartitionProperty.RECV_NOTIF
+    )
+    if vm.bits == 64:
+        properties |= PartitionProperty.AARCH64_STATE
+    return PartitionInfo(vm.id, len(vm.vcpus), int(properties))
+
+
+def visible_to(vm: Vm) -> list[PartitionInfo]:
+    """Return what a guest may learn of with the Nil UUID, in order: every UUID of every secure
+    partition, itself if it is of 1.2, and with VM to VM the other guests that speak FF-A.
+
+    Xen leaves the caller out below 1.2, as Linux did not expect to find itself in the list then.
+    """
+    machine = vm.machine
+    found = [
+        PartitionInfo.decode(descriptor)
+        for partition in machine.spmc.state.partitions
+        for descriptor in partition.descriptors.values()
+        if partition.id & ID_SECURE
+    ]
+    if vm.version is not None and vm.version >= V1_2:
+        found.append(described(vm))
+    if machine.extension.enabled("FFA_VM_TO_VM"):
+        others = [each for each in machine.vms.values() if each is not vm and each.version]
+        found += map(described, others)
+    return found
+
+
+def listed(vm: Vm, uuid: UUID | None = None) -> list[PartitionInfo]:
+    """Return what FFA_PARTITION_INFO_GET puts into a guest's RX buffer, and release it."""
+    reply = vm.partition_info_get(uuid)
+    if not reply.ok:
+        raise UnexpectedReply("FFA_PARTITION_INFO_GET", reply)
+    found = decode_partition_infos(vm.rx.read(), reply.w(2), reply.w(3))
+    vm.smc(FFA.RX_RELEASE)
+    return found
+
+
+def walked(vm: Vm, uuid: UUID | None = None) -> list[PartitionInfo]:
+    """Return what FFA_PARTITION_INFO_GET_REGS tells, index by index, echoing the tag as Linux does.
+
+    Raises DescriptorError if a window is not one (R7).
+    """
+    found: list[PartitionInfo] = []
+    tag = 0
+    while True:
+        start = len(found)
+        window = PartitionInfoRegs.decode(vm.partition_info_get_regs(uuid, start, tag), start)
+        if not start <= window.current <= window.last:
+            raise DescriptorError(f"indices {start} to {window.current} of {window.last}")
+        found += window.partitions
+        tag = window.tag
+        if window.current == window.last:
+            return found
+
+
+# --- interleavings -----------------------------------------------------------------------------
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def at_each_point(
+    machine: Machine, call: Callable[[], T], intrude: Callable[[], U]
+) -> Iterator[tuple[T, U]]:
+    """Make a call again and again, each time with another one in its middle: at its first switch
+    point, then at its second, and so on. Yields both results; the machine stands as it was before.
+    """
+    start = machine.snapshot()
+    for wanted in itertools.count():
+        machine.restore(start)
+        seen = itertools.count()
+        results: list[U] = []
+
+        def reached(_point: Point, seen: Any = seen, results: Any = results) -> None:
+            if next(seen) == wanted:  # noqa: B023 - called within this turn only
+                results.append(intrude())
+
+        with machine.at_points(reached):
+            answer = call()
+        if not results:
+            machine.restore(start)
+            return
+        yield answer, results[0]

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures for the tests of the harness itself: a machine with mistakes planted in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ffashim import Machine, loader
+from ffashim.source import Tree, resolve, resolve_default
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from planted import plant  # noqa: E402  found beside this file
+
+
+@pytest.fixture(scope="session")
+def tree(pytestconfig: pytest.Config) -> Tree:
+    """The first tree under test."""
+    specs = pytestconfig.getoption("--xen")
+    return resolve(specs[0]) if specs else resolve_default()
+
+
+@pytest.fixture(scope="session")
+def planted_extension(
+    tree: Tree, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> loader.Extension:
+    """The tree with the mistakes of planted.py in it, assertions on."""
+    patch = plant(tree, tmp_path_factory.mktemp("planted"))
+    specs = pytestconfig.getoption("--xen")
+    copy = resolve(specs[0], [patch]) if specs else resolve_default([patch])
+    return loader.build(copy, {"DEBUG": "y"})
+
+
+@pytest.fixture
+def planted(planted_extension: loader.Extension) -> Iterator[Machine]:
+    """A booted machine whose FFA_ID_GET makes the mistake that x1 names."""
+    yield Machine(planted_extension).boot()

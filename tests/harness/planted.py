@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A tree with mistakes planted in it: FFA_ID_GET makes the one whose number is in x1.
+
+The mistakes are ours. They go into a private copy of the tree under test as a patch that is made
+when the tests run, from the tree's own lines, so that none of those is kept here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from enum import IntEnum
+from pathlib import Path
+
+from ffashim.source import Tree
+
+
+class Plant(IntEnum):
+    """What FFA_ID_GET does wrong, by the number in x1."""
+
+    ASSERT = 1
+    BUG = 2
+    PANIC = 3
+    LOCK_TWICE = 4
+    LOCK_HELD = 5
+    UNLOCK = 6
+    NULL = 7
+    LOOP = 8
+    STACK = 9
+    RCU_HELD = 10
+    DOUBLE_FREE = 11
+    HEAP_OVERRUN = 12
+    STALE_MAPPING = 13
+    PAGE_OVERRUN = 14
+    PAGE_LEAK = 15
+    PUT_TOO_MANY = 16
+    IRQS_OFF = 17
+    READ_HELD = 18
+    WRITE_HELD = 19
+    WARN = 20
+    ORDER_AB = 21
+    ORDER_BA = 22
+    PUT_WHILE_MAPPED = 23
+    HEAP_LEAK = 24
+    WRITE_TWICE = 25
+    WILD = 26
+    LOCK_AND_SMC = 27
+    TRYLOCK = 28
+    READ = 29
+    WRITE = 30
+    USE_AFTER_FREE = 31
+
+
+_FUNCTIONS = """
+static DEFINE_SPINLOCK(plant_a);
+static DEFINE_SPINLOCK(plant_b);
+static DEFINE_RWLOCK(plant_rw);
+
+static unsigned int noinline plant_recurse(volatile unsigned int *depth)
+{
+    volatile unsigned int frame[64];
+
+    frame[0] = ++*depth;
+
+    return plant_recurse(depth) + frame[0];
+}
+
+static void *plant_map(struct domain *d, uint64_t addr, struct page_info **pg)
+{
+    p2m_type_t t;
+
+    *pg = get_page_from_gfn(d, addr >> PAGE_SHIFT, &t, P2M_ALLOC);
+
+    return *pg ? __map_domain_page_global(*pg) : NULL;
+}
+
+static void plant(struct cpu_user_regs *regs, struct domain *d)
+{
+    uint64_t addr = get_user_reg(regs, 2);
+    volatile unsigned int depth = 0;
+    struct page_info *pg;
+    volatile char *p;
+
+    switch ( get_user_reg(regs, 1) )
+    {
+    case 1: ASSERT(addr == 42); break;
+    case 2: BUG_ON(!addr); break;
+    case 3: panic("planted %u\\n", 3); break;
+    case 4: spin_lock(&plant_a); spin_lock(&plant_a); break;
+    case 5: spin_lock(&plant_a); break;
+    case 6: spin_unlock(&plant_a); break;
+    case 7: *(volatile int *)(addr & 8) = 1; break;
+    case 8: while ( !depth ) barrier(); break;
+    case 9: plant_recurse(&depth); break;
+    case 10: rcu_read_lock(&d->rcu_lock); break;
+    case 11: p = xzalloc_array(char, 40); xfree((void *)p); xfree((void *)p); break;
+    case 12: p = xzalloc_array(char, 40); p[40] = 1; xfree((void *)p); break;
+    case 13:
+        p = plant_map(d, addr, &pg);
+        unmap_domain_page_global((void *)p);
+        put_page(pg);
+        p[8] = 1;
+        break;
+    case 14: p = plant_map(d, addr, &pg); p[PAGE_SIZE] = 1; break;
+    case 15: plant_map(d, addr, &pg); break;
+    case 16: plant_map(d, addr, &pg); put_page(pg); put_page(pg); put_page(pg); break;
+    case 17: local_irq_disable(); break;
+    case 18: read_lock(&plant_rw); break;
+    case 19: write_lock(&plant_rw); break;
+    case 20: WARN(); break;
+    case 21: spin_lock(&plant_a); spin_lock(&plant_b); spin_unlock(&plant_b);
+             spin_unlock(&plant_a); break;
+    case 22: spin_lock(&plant_b); spin_lock(&plant_a); spin_unlock(&plant_a);
+             spin_unlock(&plant_b); break;
+    case 23: p = plant_map(d, addr, &pg); put_page(pg); p[8] = 1; break;
+    case 24: xzalloc_array(char, 40); break;
+    case 25: write_lock(&plant_rw); write_lock(&plant_rw); break;
+    case 26: *(volatile int *)0x123456789000UL = 1; break;
+    case 27:
+    {
+        const struct arm_smccc_1_2_regs arg = { .a0 = FFA_ID_GET };
+        struct arm_smccc_1_2_regs resp;
+
+        spin_lock(&plant_a);
+        arm_smccc_1_2_smc(&arg, &resp);
+        spin_unlock(&plant_a);
+        break;
+    }
+    case 28:
+        if ( spin_trylock(&plant_a) )
+            spin_unlock(&plant_a);
+        else
+            WARN();
+        break;
+    case 29: read_lock(&plant_rw); read_unlock(&plant_rw); break;
+    case 30: write_lock(&plant_rw); write_unlock(&plant_rw); break;
+    case 31: p = xzalloc_array(char, 40); xfree((void *)p); p[0] = 1;
+             for ( depth = 0; depth < 99; depth++ ) xfree(xzalloc_array(char, 40));
+             break;
+    }
+}
+
+"""
+
+
+def make_patch(tree: Tree) -> str:
+    """Return a patch that plants the mistakes in the tree's ffa.c."""
+    name = "xen/arch/arm/tee/ffa.c"
+    before = (tree.root / name).read_text()
+    after, calls = re.subn(r"(\n    case FFA_ID_GET:\n)", r"\1        plant(regs, d);\n", before)
+    assert calls, "ffa_handle_call() has no FFA_ID_GET"
+    # The last one is the handler's; FFA_FEATURES may have one of its own.
+    if calls > 1:
+        head, mark, tail = after.rpartition("        plant(regs, d);\n")
+        after = head.replace("        plant(regs, d);\n", "") + mark + tail
+    after, calls = re.subn(
+        r"\nstatic bool ffa_handle_call\(",
+        lambda match: _FUNCTIONS + match.group()[1:],
+        after,
+    )
+    assert calls == 1, "there is no ffa_handle_call()"
+    headers = "#include <xen/rwlock.h>\n#include <xen/rcupdate.h>\n#include <xen/sched.h>\n"
+    after = after.replace("#include <xen/types.h>\n", headers + "#include <xen/types.h>\n", 1)
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
+    )
+    return "".join(lines)
+
+
+def plant(tree: Tree, directory: Path) -> Path:
+    """Write the patch into a directory and return the file."""
+    path = directory / "planted.patch"
+    path.write_text(make_patch(tree))
+    return path

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What would hang or kill a hypervisor ends the call, is named, and harms nobody else."""
+
+from __future__ import annotations
+
+import pytest
+from planted import Plant
+
+from ffashim import FFA, Machine, P2m, faults
+from ffashim.errors import UsageError
+
+
+def commit(machine: Machine, mistake: Plant, x2: int = 0) -> faults.XenFault:
+    """Make a mistake, return what it was caught as, and prove that the machine can go on."""
+    snapshot = machine.snapshot()
+    vm = machine.create_vm("1.1")
+    if not x2:
+        x2 = vm.memory.allocate() if mistake in NEEDS_PAGE else 0
+    with pytest.raises(faults.XenFault) as caught:
+        vm.smc(FFA.ID_GET, mistake, x2)
+    with pytest.raises(UsageError, match="has stopped"):
+        vm.smc(FFA.ID_GET)
+    machine.restore(snapshot)
+    assert machine.create_vm("1.1").smc(FFA.ID_GET).ok
+    return caught.value
+
+
+NEEDS_PAGE = {
+    Plant.STALE_MAPPING,
+    Plant.PAGE_OVERRUN,
+    Plant.PAGE_LEAK,
+    Plant.PUT_TOO_MANY,
+    Plant.PUT_WHILE_MAPPED,
+}
+
+CAUGHT = [
+    (Plant.ASSERT, faults.XenAssertion, "addr == 42"),
+    (Plant.BUG, faults.XenBug, "BUG"),
+    (Plant.PANIC, faults.XenPanic, "planted 3"),
+    (Plant.LOCK_TWICE, faults.XenDeadlock, "&plant_a is taken twice"),
+    (Plant.WRITE_TWICE, faults.XenDeadlock, "&plant_rw is taken twice"),
+    (Plant.LOCK_HELD, faults.XenHeld, "&plant_a is still held"),
+    (Plant.READ_HELD, faults.XenHeld, "&plant_rw is still held"),
+    (Plant.WRITE_HELD, faults.XenHeld, "&plant_rw is still held"),
+    (Plant.UNLOCK, faults.XenUnlock, "does not hold"),
+    (Plant.NULL, faults.XenAccess, "NULL pointer"),
+    (Plant.WILD, faults.XenAccess, "wild pointer"),
+    (Plant.STACK, faults.XenAccess, "the end of Xen's stack"),
+    (Plant.RCU_HELD, faults.XenHeld, "RCU"),
+    (Plant.IRQS_OFF, faults.XenHeld, "interrupts"),
+    (Plant.DOUBLE_FREE, faults.XenMemory, "free already"),
+    (Plant.HEAP_OVERRUN, faults.XenMemory, "written past its end"),
+    (Plant.USE_AFTER_FREE, faults.XenMemory, "written after it was freed"),
+    (Plant.STALE_MAPPING, faults.XenAccess, "a mapping that is gone"),
+    (Plant.PUT_WHILE_MAPPED, faults.XenAccess, "guest page"),
+    (Plant.PAGE_OVERRUN, faults.XenAccess, "1 bytes past the end of the mapped guest page"),
+    (Plant.PUT_TOO_MANY, faults.XenMemory, "no reference left"),
+]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "kind", "text"), CAUGHT, ids=[mistake.name.lower() for mistake, _, _ in CAUGHT]
+)
+def test_a_planted_mistake_is_caught_and_named(
+    planted: Machine, mistake: Plant, kind: type[faults.XenFault], text: str
+) -> None:
+    fault = commit(planted, mistake)
+    assert type(fault) is kind
+    assert text in fault.report.text
+
+
+def test_an_endless_loop_ends(planted: Machine) -> None:
+    with planted.hang_limit(200):
+        fault = commit(planted, Plant.LOOP)
+    assert type(fault) is faults.XenHang
+
+
+@pytest.mark.parametrize("mistake", [Plant.ASSERT, Plant.NULL, Plant.LOCK_TWICE, Plant.BUG])
+def test_the_report_names_the_file_and_line_of_the_mistake(
+    planted: Machine, tree: object, mistake: Plant
+) -> None:
+    where = commit(planted, mistake).report.where
+    file, _, line = where.partition(":")
+    assert file == "xen/arch/arm/tee/ffa.c"
+    source = planted.extension.record["patches"]
+    assert source, "the planted tree records its patch"
+    assert int(line) > 1
+
+
+def test_the_report_lists_the_way_there_the_locks_and_the_calls(planted: Machine) -> None:
+    report = commit(planted, Plant.LOCK_TWICE).report
+    assert any("ffa_handle_call" in place or "plant" in place for place in report.backtrace)
+    assert [lock.name for lock in report.locks] == ["&plant_a"]
+    assert "FFA_ID_GET" in report.calls[-1]
+    assert "x1=0x4" in report.calls[-1]
+
+
+def test_the_report_carries_the_end_of_the_console(planted: Machine) -> None:
+    assert any("planted 3" in line for line in commit(planted, Plant.PANIC).report.console)
+
+
+def test_a_warning_is_recorded_and_does_not_end_the_call(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    assert vm.smc(FFA.ID_GET, Plant.WARN).ok
+    assert planted.warnings[0].startswith("xen/arch/arm/tee/ffa.c:")
+
+
+def test_a_leaked_block_stays_on_the_heap_with_its_allocation_site(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    before = {block.serial for block in planted.heap}
+    vm.smc(FFA.ID_GET, Plant.HEAP_LEAK)
+    (leak,) = [block for block in planted.heap if block.serial not in before]
+    assert leak.size == 40
+    assert "ffa" in leak.where
+
+
+def test_a_leaked_page_keeps_the_dead_guest_as_a_zombie(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    page = vm.memory.allocate()
+    vm.smc(FFA.ID_GET, Plant.PAGE_LEAK, page)
+    assert vm.memory.references(page) == 1
+    assert len(planted.mappings) == 1
+    assert not vm.destroy()
+    assert vm.exists
+
+
+def test_a_page_that_is_not_ram_cannot_be_mapped(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    page = vm.memory.allocate()
+    vm.memory.set_type(page, P2m.UNMAPPED)
+    with pytest.raises(faults.XenAccess, match="NULL"):
+        vm.smc(FFA.ID_GET, Plant.PAGE_OVERRUN, page)
+
+
+def test_a_thousand_faults_leave_no_trace(planted: Machine) -> None:
+    snapshot = planted.snapshot()
+    for _ in range(1000):
+        vm = planted.create_vm()
+        with pytest.raises(faults.XenAccess):
+            vm.smc(FFA.VERSION, 0x10001)
+            vm.smc(FFA.ID_GET, Plant.NULL)
+        planted.restore(snapshot)
+    assert planted.create_vm("1.1").smc(FFA.ID_GET).ok

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Another CPU's call in the middle of the first one."""
+
+from __future__ import annotations
+
+import pytest
+from planted import Plant
+
+from ffashim import FFA, Machine, Points, Reply, faults
+from ffashim.faults import Blocked
+from ffashim.machine import Point
+
+
+def test_a_call_can_be_left_at_each_lock_and_resumed(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    seen: list[Point] = []
+    with planted.at_points(seen.append, Points.LOCK | Points.UNLOCK):
+        assert vm.smc(FFA.ID_GET, Plant.ORDER_AB).ok
+    kinds = [point.kind for point in seen]
+    assert kinds == [Points.LOCK, Points.LOCK, Points.UNLOCK, Points.UNLOCK]
+    assert seen[0].address == seen[3].address != seen[1].address == seen[2].address
+
+
+def test_another_guest_can_call_in_the_middle(planted: Machine) -> None:
+    one, two = planted.create_vm("1.1"), planted.create_vm("1.1")
+    inner: list[Reply] = []
+    with planted.at_points(lambda point: inner.append(two.smc(FFA.ID_GET)), Points.LOCK):
+        outer = one.smc(FFA.ID_GET, Plant.ORDER_AB)
+    assert outer.w(2) == one.id
+    assert [reply.w(2) for reply in inner] == [two.id, two.id]
+
+
+def test_a_lock_of_the_interrupted_call_is_seen_as_held(planted: Machine) -> None:
+    one, two = planted.create_vm("1.1"), planted.create_vm("1.1")
+    refused: list[int] = []
+
+    def look(point: Point) -> None:
+        two.smc(FFA.ID_GET, Plant.TRYLOCK)  # warns if plant_a is taken
+        refused.append(len(planted.warnings))
+
+    with planted.at_points(look, Points.LOCK):
+        one.smc(FFA.ID_GET, Plant.ORDER_AB)
+    # Before plant_a is taken, and before plant_b is, with plant_a held.
+    assert refused == [0, 1]
+
+
+def test_a_call_that_waits_for_a_lock_lets_its_holder_finish(planted: Machine) -> None:
+    one, two = planted.create_vm("1.1"), planted.create_vm("1.1")
+    inner: list[Reply] = []
+
+    def compete(point: Point) -> None:
+        if not inner and planted._locks():
+            inner.append(two.smc(FFA.ID_GET, Plant.ORDER_AB))
+
+    with planted.at_points(compete, Points.LOCK):
+        outer = one.smc(FFA.ID_GET, Plant.ORDER_AB)
+    assert outer.w(2) == one.id
+    assert inner[0].w(2) == two.id
+
+
+def test_two_calls_that_wait_for_each_other_are_a_deadlock(planted: Machine) -> None:
+    one, two = planted.create_vm("1.1"), planted.create_vm("1.1")
+    first = one.start(FFA.ID_GET, Plant.ORDER_AB)
+    second = two.start(FFA.ID_GET, Plant.ORDER_BA)
+    with planted.at_points(lambda point: None, Points.LOCK):
+        first.step()  # about to take a
+        first.step()  # has a, about to take b
+        second.step()
+        second.step()  # has b, about to take a
+        with pytest.raises(faults.XenDeadlock) as caught:
+            first.reply()
+    assert {lock.name for lock in caught.value.report.locks} == {"&plant_a", "&plant_b"}
+    assert {lock.name for lock in caught.value.report.waits} == {"&plant_a", "&plant_b"}
+
+
+def test_readers_share_and_a_writer_waits(planted: Machine) -> None:
+    one, two, three = (planted.create_vm("1.1") for _ in range(3))
+    reader = one.start(FFA.ID_GET, Plant.READ)
+    with planted.at_points(lambda point: None, Points.LOCK | Points.UNLOCK):
+        reader.step()  # before read_lock()
+        reader.step()  # before the atomic or at read_unlock(), the lock is held
+        assert two.smc(FFA.ID_GET, Plant.READ).ok
+        writer = three.start(FFA.ID_GET, Plant.WRITE)
+        writer.step()
+        writer.step()
+        assert not writer.done
+        assert reader.reply().ok
+        assert writer.reply().ok
+
+
+def test_a_call_from_inside_an_smc_script_runs_on_another_cpu(planted: Machine) -> None:
+    one, two = planted.create_vm("1.1"), planted.create_vm("1.1")
+    inner: list[Reply] = []
+
+    def script(regs: tuple[int, ...]) -> tuple[int, ...]:
+        inner.append(two.smc(FFA.ID_GET))
+        return regs
+
+    planted.spmc.on(FFA.ID_GET).call(script)
+    assert one.smc(FFA.ID_GET, Plant.LOCK_AND_SMC).ok
+    assert inner[0].w(2) == two.id
+
+
+def test_a_call_that_needs_a_lock_held_across_the_smc_is_told_apart(planted: Machine) -> None:
+    one, two = planted.create_vm("1.1"), planted.create_vm("1.1")
+    pending = []
+
+    def script(regs: tuple[int, ...]) -> tuple[int, ...]:
+        call = two.start(FFA.ID_GET, Plant.ORDER_AB)
+        with pytest.raises(Blocked, match="plant_a"):
+            call.reply()
+        pending.append(call)
+        return regs
+
+    planted.spmc.on(FFA.ID_GET).call(script)
+    assert one.smc(FFA.ID_GET, Plant.LOCK_AND_SMC).ok
+    assert pending[0].reply().w(2) == two.id
+
+
+def test_nothing_is_switched_outside_of_at_points(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    seen: list[Point] = []
+    with planted.at_points(seen.append):
+        pass
+    vm.smc(FFA.ID_GET, Plant.ORDER_AB)
+    assert not seen
