@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cffi
 from cffi.recompiler import make_c_source
@@ -353,7 +354,7 @@ class _Build:
         return {}
 
     def _library(self, pool: ThreadPoolExecutor, objects: list[Path]) -> list[Path]:
-        """Compile those files of the tree's library that define what is missing, and what they need."""
+        """Compile the tree's library files that define a missing symbol, and what they need."""
         candidates = list(self._library_files())
         added: list[Path] = []
         while missing := _undefined([*objects, *added]) - _PROVIDED:
@@ -422,9 +423,19 @@ class _Build:
 
 # What the linker script, libc and the compiler's own library provide.
 _PROVIDED = frozenset(
-    "_steemediator _eteemediator ffashim_initcalls_start ffashim_initcalls_end "
-    "ffashim_data_start ffashim_data_end __per_cpu_start __per_cpu_data_end __ehdr_start _end "
-    "_GLOBAL_OFFSET_TABLE_".split()
+    {
+        "_steemediator",
+        "_eteemediator",
+        "ffashim_initcalls_start",
+        "ffashim_initcalls_end",
+        "ffashim_data_start",
+        "ffashim_data_end",
+        "__per_cpu_start",
+        "__per_cpu_data_end",
+        "__ehdr_start",
+        "_end",
+        "_GLOBAL_OFFSET_TABLE_",
+    }
 )
 
 
@@ -462,7 +473,8 @@ def _words(path: Path, name: str) -> list[int]:
 
     with path.open("rb") as stream:
         elf = ELFFile(stream)
-        (symbol,) = elf.get_section_by_name(".symtab").get_symbol_by_name(name)
+        table: Any = elf.get_section_by_name(".symtab")
+        (symbol,) = table.get_symbol_by_name(name)
         data = elf.get_section(symbol["st_shndx"]).data()
         start, size = symbol["st_value"], symbol["st_size"]
     return list(memoryview(data[start : start + size]).cast("Q"))

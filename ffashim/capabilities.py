@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a tree's mediator can do, found out by asking it: a version number would tell nothing of a
-tree that somebody has patched."""
+tree that somebody has patched.
+"""
 
 from __future__ import annotations
 

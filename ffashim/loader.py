@@ -215,7 +215,7 @@ def _build(
         partial = Path(work) / "manifest.json"
         partial.write_text(json.dumps(manifest))
         os.replace(partial, directory / "manifest.json")
-    return Extension(extension, manifest["record"])  # type: ignore[arg-type]
+    return Extension(extension, manifest["record"])
 
 
 def _version(cc: str) -> str:
@@ -229,7 +229,8 @@ def _version(cc: str) -> str:
 @functools.cache
 def _build_py() -> ModuleType:
     spec = importlib.util.spec_from_file_location("ffashim_build", paths.BUILD_PY)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -13,12 +13,13 @@ from typing import Any, Protocol
 from ffashim import faults
 from ffashim.defaults import default_spmc
 from ffashim.errors import FfashimError, UsageError
-from ffashim.ffa import Version
 from ffashim.faults import Blocked, Lock, Report, XenFault
+from ffashim.ffa import Version
 from ffashim.loader import Extension
 from ffashim.reply import Reply
 from ffashim.spmc import SecureHost
-from ffashim.symbols import Place, shorten as _shorten, symbols
+from ffashim.symbols import Place, symbols
+from ffashim.symbols import shorten as _shorten
 from ffashim.vm import Vm
 
 RAM_BASE = 0x4000_0000
@@ -564,7 +565,7 @@ class Machine:
             self._on_point, self._watched = before, before_points
             self.lib.ffashim_watch(before_points)
 
-    # --- time, interrupts, what Xen defers ---------------------------------------------------------
+    # --- time, interrupts, what Xen defers --------------------------------------------------------
 
     @property
     def now(self) -> int:
@@ -618,7 +619,7 @@ class Machine:
             if not lib.ffashim_domain_exists(slot):
                 del self.vms[slot]
 
-    # --- what can be looked at ---------------------------------------------------------------------
+    # --- what can be looked at --------------------------------------------------------------------
 
     @property
     def console(self) -> list[ConsoleLine]:
@@ -701,7 +702,7 @@ class Machine:
             self.lib.ffashim_set_hang_limit(before)
 
 
-# --- the seam --------------------------------------------------------------------------------------
+# --- the seam -------------------------------------------------------------------------------------
 
 
 class _Core:

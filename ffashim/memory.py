@@ -66,7 +66,7 @@ class GuestMemory:
             at += len(part)
 
     def page(self, address: int) -> memoryview:
-        """Return the page that holds an address: 4096 bytes, shared with Xen, valid until a reset."""
+        """Return the page that holds an address: 4096 bytes, shared with Xen, until a reset."""
         machine = self._vm.machine
         pointer = machine.lib.ffashim_guest_page(self._vm.slot, address // PAGE)
         if pointer == machine.ffi.NULL:

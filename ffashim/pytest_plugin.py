@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pytest plugin: which trees to test, and a booted machine for each test.
 
-A test that asks for `xen`, `spmc`, `vm` or `extension` runs once on each tree given by ``--xen``, in
-each variant: with and without FFA_VM_TO_VM where the tree has it, unless ``--config`` says which.
+A test that asks for `xen`, `spmc`, `vm` or `extension` runs once on each tree given by ``--xen``,
+and in each variant: with and without FFA_VM_TO_VM where the tree has it, unless ``--config`` says.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ffashim import capabilities, kconfig, loader
-from ffashim.defaults import default_spmc
+from ffashim.defaults import default_spmc, partitions
 from ffashim.errors import FfashimError
 from ffashim.loader import Extension
 from ffashim.machine import Machine
@@ -144,7 +144,7 @@ def spmc(request: pytest.FixtureRequest, extension: Extension) -> Spmc:
     marker = request.node.get_closest_marker("spmc")
     if marker is None:
         return world
-    options: dict[str, Any] = {"version": world.version, "partitions": world.partitions}
+    options: dict[str, Any] = {"version": world.version, "partitions": partitions()}
     options.update(marker.kwargs)
     return Spmc(**options)
 
@@ -191,11 +191,13 @@ def _machine(extension: Extension) -> Machine:
     return machine
 
 
-# --- reports ---------------------------------------------------------------------------------------
+# --- reports --------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add Xen's console and the SMCs to the report of a failure."""
     report = yield
     machine = item.stash.get(_MACHINE, None)

@@ -256,7 +256,7 @@ class Vm(Vcpu):
             self.machine.vms.get(self.slot) is self
         )
 
-    # --- what guests do all day --------------------------------------------------------------------
+    # --- what guests do all day -------------------------------------------------------------------
 
     def negotiate(self, version: str = "1.2") -> Reply:
         """Negotiate a version: FFA_VERSION (FF-A 1.2, 13.2), and FFA_ID_GET to make it final.
@@ -300,8 +300,8 @@ class Vm(Vcpu):
 
     def partition_info_get(self, uuid: UUID | None = None, flags: int = 0) -> Reply:
         """Call FFA_PARTITION_INFO_GET (FF-A 1.2, 13.8); no UUID is the Nil UUID."""
-        words = struct.unpack("<4I", uuid.bytes if uuid else bytes(16))
-        return self.smc(FFA.PARTITION_INFO_GET, *words, flags)
+        w1, w2, w3, w4 = struct.unpack("<4I", uuid.bytes if uuid else bytes(16))
+        return self.smc(FFA.PARTITION_INFO_GET, w1, w2, w3, w4, flags)
 
     def partition_info_get_regs(
         self, uuid: UUID | None = None, start: int = 0, tag: int = 0
@@ -326,7 +326,7 @@ def frame(fid: int, *args: int, **registers: int) -> tuple[int, ...]:
     return tuple(regs)
 
 
-def _out_of_range(regs: Sequence[int]) -> UsageError:
+def _out_of_range(regs: Sequence[object]) -> UsageError:
     for n, value in enumerate(regs):
         if not isinstance(value, int):
             return UsageError(f"x{n}={value!r}: a register holds a number")

@@ -29,7 +29,7 @@ def test_no_guest_gets_an_id_of_the_secure_world(xen: Machine) -> None:
 
 def test_arguments_are_ignored(vm: Vm) -> None:
     # w1 to w7 are SBZ.
-    assert vm.smc(FFA.ID_GET, *([(1 << 64) - 1] * 17)) == vm.smc(FFA.ID_GET)
+    assert vm.smc(FFA.ID_GET, *([(1 << 64) - 1] * 17))[:8] == vm.smc(FFA.ID_GET)[:8]
 
 
 def test_the_spmc_is_not_asked(xen: Machine, vm: Vm) -> None:

@@ -22,6 +22,10 @@ def count(vm: Vm) -> bool:
     return reply.ok
 
 
+def refused(vm: Vm, fid: FFA) -> bool:
+    return vm.smc(fid, 1, 2, 3).error is FfaError.NOT_SUPPORTED
+
+
 def echoes_the_version(xen: Machine) -> bool:
     return xen.create_vm().smc(FFA.VERSION, 0x1_0000).fid == 0x1_0000
 
@@ -45,8 +49,9 @@ ECHO = pytest.mark.known_defect(
 )
 
 
-@ECHO
-@pytest.mark.parametrize("asked", ["1.0", "1.1", "1.2", "1.3", "1.65535"])
+@pytest.mark.parametrize(
+    "asked", [pytest.param("1.0", marks=ECHO), "1.1", "1.2", "1.3", "1.65535"]
+)
 def test_the_answer_is_the_version_that_xen_implements(xen: Machine, asked: str) -> None:
     # A caller of a later minor version is told what there is, and may go down to it (13.2.1).
     reply = xen.create_vm().smc(FFA.VERSION, int(Version.parse(asked)))
@@ -153,14 +158,11 @@ def test_the_version_does_not_change_after_other_calls(xen: Machine) -> None:
 
 
 @NO_VERSION
-@pytest.mark.parametrize(
-    "fid", [fid for fid in FFA if fid is not FFA.VERSION], ids=lambda fid: fid.name
-)
-def test_no_other_call_is_served_before_it(xen: Machine, fid: FFA) -> None:
+def test_no_other_call_is_served_before_it(xen: Machine) -> None:
     vm = xen.create_vm()
     before = len(xen.spmc.log)
-    reply = vm.smc(fid, 1, 2, 3)
-    assert reply.error is FfaError.NOT_SUPPORTED
+    served = [fid for fid in FFA if fid is not FFA.VERSION and not refused(vm, fid)]
+    assert not served
     assert len(xen.spmc.log) == before
 
 

@@ -3,18 +3,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
+from planted import plant
 
 from ffashim import Machine, loader
 from ffashim.source import Tree, resolve, resolve_default
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from planted import plant  # noqa: E402  found beside this file
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +29,6 @@ def planted_extension(
 
 
 @pytest.fixture
-def planted(planted_extension: loader.Extension) -> Iterator[Machine]:
+def planted(planted_extension: loader.Extension) -> Machine:
     """A booted machine whose FFA_ID_GET makes the mistake that x1 names."""
-    yield Machine(planted_extension).boot()
+    return Machine(planted_extension).boot()

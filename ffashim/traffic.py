@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What guests say in tests of memory sharing, messages and notifications, and probes for defects.
+
+A probe tells by behaviour whether a tree has a defect; it runs on a freshly booted machine with
+the default secure world, and leaves it as it may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ffashim import capabilities
+from ffashim.descriptors import (
+    NIL,
+    CompositeRegion,
+    Constituent,
+    IndirectMessage,
+    MemoryAccess,
+    MemoryTransaction,
+)
+from ffashim.faults import XenFault
+from ffashim.ffa import FFA, MEM_PERM_RW, V1_1, FfaError, FrameworkMessage, Version
+from ffashim.machine import DomainError, Machine
+from ffashim.memory import PAGE
+from ffashim.reply import Reply
+from ffashim.vm import Vcpu, Vm
+
+SP = 0x8001
+"""The first of the default partitions: it takes every kind of message."""
+NO_SP = 0x80FF
+"""A secure endpoint that does not exist."""
+UPPER = 0xA5A5_A5A5_0000_0000
+"""What a guest may leave in the upper half of a register that a call of 32 bits uses."""
+
+
+def soiled(*registers: int) -> tuple[int, ...]:
+    """Arguments of a 32-bit call in registers whose upper halves hold something."""
+    return tuple(value | UPPER for value in registers)
+
+
+def version_of(vm: Vm) -> Version:
+    """The layout of the structures that this guest uses: 1.0 until it has negotiated."""
+    return vm.version or Version(1, 0)
+
+
+# --- what is held ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What Xen holds at a moment: allocations, mappings of guest pages, timers."""
+
+    heap: tuple[int, ...]
+    mappings: tuple[int, ...]
+    timers: int
+
+
+def footprint(machine: Machine) -> Footprint:
+    """Return what Xen holds now, to be compared with what it holds later."""
+    blocks = tuple(sorted(block.serial for block in machine.heap))
+    return Footprint(blocks, tuple(sorted(machine.mappings)), machine.timers)
+
+
+def references(vm: Vm, address: int, pages: int = 1) -> list[int]:
+    """How many references Xen holds to each of these pages."""
+    return [vm.memory.references(address + n * PAGE) for n in range(pages)]
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def region(*ranges: tuple[int, int]) -> CompositeRegion:
+    """A composite region of (address, pages) ranges."""
+    return CompositeRegion(tuple(Constituent(*each) for each in ranges))
+
+
+def transaction(
+    vm: Vm,
+    *ranges: tuple[int, int],
+    receiver: int = SP,
+    permissions: int = MEM_PERM_RW,
+    **fields: Any,
+) -> MemoryTransaction:
+    """What a guest sends to share memory: these ranges, or one new page of its RAM."""
+    memory = region(*(ranges or [(vm.memory.allocate(), 1)]))
+    return MemoryTransaction(vm.id, (MemoryAccess(receiver, permissions),), memory, **fields)
+
+
+def share(vm: Vm, what: MemoryTransaction | bytes | None = None, fid: int | None = None) -> Reply:
+    """Put a descriptor into TX, in the guest's version, and call FFA_MEM_SHARE."""
+    if what is None:
+        what = transaction(vm)
+    data = what if isinstance(what, bytes) else what.encode(version_of(vm))
+    vm.tx.write(data)
+    if fid is None:
+        fid = FFA.MEM_SHARE_64 if vm.bits == 64 else FFA.MEM_SHARE_32
+    return vm.smc(fid, len(data), len(data))
+
+
+def handle_of(reply: Reply) -> int:
+    """The handle that FFA_MEM_SHARE returned."""
+    assert reply.ok, reply
+    return reply.w(3) << 32 | reply.w(2)
+
+
+def reclaim(vm: Vm, handle: int, flags: int = 0) -> Reply:
+    """Call FFA_MEM_RECLAIM."""
+    return vm.smc(FFA.MEM_RECLAIM, handle & 0xFFFFFFFF, handle >> 32, flags)
+
+
+# --- messages ----------------------------------------------------------------------------------
+
+
+def message(vm: Vm, receiver: int, payload: bytes, uuid: UUID = NIL, **fields: Any) -> bytes:
+    """An indirect message with the header of the guest's version."""
+    version = max(version_of(vm), V1_1)
+    return IndirectMessage(vm.id, receiver, payload, uuid, **fields).encode(version)
+
+
+def send2(vm: Vm, receiver: int, payload: bytes = b"hello", **fields: Any) -> Reply:
+    """Put a message into TX and call FFA_MSG_SEND2."""
+    vm.tx.write(message(vm, receiver, payload, **fields))
+    return vm.smc(FFA.MSG_SEND2)
+
+
+def direct(
+    vcpu: Vcpu, *payload: int, receiver: int = SP, fid: int = FFA.MSG_SEND_DIRECT_REQ_32
+) -> Reply:
+    """Send a direct request; the payload goes into x3 and on."""
+    return vcpu.smc(fid, vcpu.vm.id << 16 | receiver, 0, *payload)
+
+
+# --- notifications -----------------------------------------------------------------------------
+
+
+def bind(vm: Vm, bits: int, sender: int = SP) -> Reply:
+    """Bind global notifications of a secure partition."""
+    return vm.smc(FFA.NOTIFICATION_BIND, sender << 16 | vm.id, 0, bits & 0xFFFFFFFF, bits >> 32)
+
+
+# --- probes ------------------------------------------------------------------------------------
+
+
+def guest(machine: Machine, *, buffers: bool = True, bits: int = 64) -> Vm:
+    """A guest of the highest version, for probes."""
+    vm = machine.create_vm(bits=bits)
+    vm.negotiate(str(capabilities.highest_version(machine)))
+    if buffers:
+        vm.map_rxtx()
+    return vm
+
+
+def always(_machine: Machine) -> bool:
+    """No tree is known that lacks the defect."""
+    return True
+
+
+def crashes(call: Callable[[Machine], object]) -> Callable[[Machine], bool]:
+    """Make a probe of something that no hypervisor survives on a tree with the defect."""
+
+    def probe(machine: Machine) -> bool:
+        try:
+            call(machine)
+        except XenFault:
+            return True
+        return False
+
+    return probe
+
+
+def forgets_failed_vm(machine: Machine) -> bool:
+    """Whether a domain_create() that fails leaves secure partitions believing in the VM."""
+    try:
+        machine.create_vm(domid=1, fail_late=True)
+    except DomainError:
+        return bool(machine.spmc.residue(2))
+    return False
+
+
+def gives_up_on_retry(machine: Machine) -> bool:
+    """Whether an SP that answers RETRY is not asked again later."""
+    machine.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(FrameworkMessage.VM_DESTROYED).status(
+        FfaError.RETRY
+    )
+    machine.create_vm().destroy()
+    return machine.timers == 0
+
+
+def frees_what_the_timer_needs(machine: Machine) -> bool:
+    """Whether the context of a domain is freed while its teardown is to be retried."""
+    if gives_up_on_retry(machine):
+        return False
+    return crashes(lambda m: m.advance(2))(machine)
+
+
+def swaps_notification_halves(machine: Machine) -> bool:
+    """Whether the halves of the notification bitmap reach the SPMC the wrong way round."""
+    vm = guest(machine, buffers=False)
+    bind(vm, 1)
+    maps = machine.spmc.state.bitmaps.get(vm.id)
+    return maps is not None and any(b.bits == 1 << 32 for b in maps.bindings)
+
+
+def any_of(*probes: Callable[[Machine], bool]) -> Callable[[Machine], bool]:
+    """Make a probe that is true where one of these is; each meets a machine of its own."""
+    return _Any(tuple(probes))
+
+
+@dataclass(frozen=True)
+class _Any:
+    """Equal ones are one probe: what they found is kept by that."""
+
+    probes: tuple[Callable[[Machine], bool], ...]
+
+    def __call__(self, machine: Machine) -> bool:
+        return any(capabilities.probe(machine, each) for each in self.probes)
