@@ -20,7 +20,7 @@ from ffashim.reply import Reply
 from ffashim.spmc import SecureHost
 from ffashim.symbols import Place, symbols
 from ffashim.symbols import shorten as _shorten
-from ffashim.vm import Vm
+from ffashim.vm import Conduit, Vm
 
 RAM_BASE = 0x4000_0000
 """Where a guest's RAM starts, unless the test says otherwise."""
@@ -528,7 +528,13 @@ class Machine:
 
     def _smc_from_xen(self, cpu: int, regs: Any) -> None:
         response = self.spmc.smc(tuple(regs[0:18]))
-        regs[0:18] = response
+        try:
+            regs[0:18] = response
+        except (ValueError, TypeError, OverflowError) as error:
+            raise UsageError(
+                f"the secure world answered an SMC with {response!r}: an answer is 18 registers, "
+                "x0 to x17, of 64 bits each"
+            ) from error
 
     def _reached(self, cpu: int, kind: int, address: int) -> int:
         if cpu in self._suspend:
@@ -691,6 +697,15 @@ class Machine:
         """Machine frame numbers of the pages that Xen has mapped, one entry a mapping."""
         raw = self.ffi.new("uint64_t[]", 1024)
         return [int(raw[n]) for n in range(self.lib.ffashim_mappings(raw, 1024))]
+
+    @contextmanager
+    def conduit(self, conduit: Conduit) -> Iterator[None]:
+        """Let the guests' calls in the body reach Xen by SMC (as ever), HVC or directly."""
+        self.lib.ffashim_conduit(getattr(self.lib, f"FFASHIM_{conduit.name}"))
+        try:
+            yield
+        finally:
+            self.lib.ffashim_conduit(self.lib.FFASHIM_SMC)
 
     @contextmanager
     def hang_limit(self, milliseconds: int) -> Iterator[None]:

@@ -115,13 +115,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say what is tested."""
-    if config.option.help or getattr(config, "workerinput", None) is not None:
-        return []
-    if not (config.getoption("--xen") or config.getoption("--patch")):
-        return []
-    return list(dict.fromkeys(tree.describe() for _, tree, _ in _asked(config)))
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was tested: origin and version of each tree, its configuration and compiler."""
+    tested = {
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "xen"
+    }
+    for line in sorted(tested):
+        terminalreporter.write_line(f"tested {line}")
 
 
 # --- fixtures ------------------------------------------------------------------------------------
@@ -155,6 +159,7 @@ def xen(request: pytest.FixtureRequest, extension: Extension, spmc: Spmc) -> Ite
 
     At the end of the test nothing may have been sent to the SPMC that FF-A forbids.
     """
+    request.node.user_properties.append(("xen", extension.describe()))
     machine = _machine(extension)
     needs = request.node.get_closest_marker("needs")
     if needs is not None:

@@ -35,6 +35,13 @@ def serves_smc64_of_32_bit_guests(machine: Machine) -> bool:
     return vm.smc(FFA.RXTX_MAP_64, tx, rx, 1).error is not FfaError.NOT_SUPPORTED
 
 
+def hides_buffers(machine: Machine) -> bool:
+    """Tell whether guests' RX/TX buffers are kept from an SPMC that has FFA_RX_ACQUIRE (7.2.2)."""
+    vm = machine.create_vm("1.1")
+    vm.map_rxtx()
+    return vm.id not in machine.spmc.state.buffers
+
+
 # --- partitions --------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from ffashim.descriptors import PartitionInfo, PartitionInfoRegs, decode_partition_infos
 from ffashim.errors import FfashimError, UsageError
 from ffashim.ffa import FFA, Version
 from ffashim.memory import Buffer, GuestMemory
@@ -309,6 +310,38 @@ class Vm(Vcpu):
         """Call FFA_PARTITION_INFO_GET_REGS (FF-A 1.2, 13.9) from an index on, with a tag."""
         low, high = struct.unpack("<2Q", uuid.bytes if uuid else bytes(16))
         return self.smc(FFA.PARTITION_INFO_GET_REGS, low, high, start | tag << 16)
+
+    def partitions(self, uuid: UUID | None = None) -> list[PartitionInfo]:
+        """Walk the partition list as a guest does that has RX: GET, read RX, FFA_RX_RELEASE.
+
+        Raises UnexpectedReply if either call fails.
+        """
+        reply = self.partition_info_get(uuid)
+        if not reply.ok:
+            raise UnexpectedReply("FFA_PARTITION_INFO_GET", reply)
+        found = decode_partition_infos(self.rx.read(), reply.w(2), reply.w(3))
+        released = self.smc(FFA.RX_RELEASE)
+        if not released.ok:
+            raise UnexpectedReply("FFA_RX_RELEASE", released)
+        return found
+
+    def partitions_regs(self, uuid: UUID | None = None) -> list[PartitionInfo]:
+        """Walk the partition list by GET_REGS, from index 0 to the last one, echoing the tag.
+
+        Raises UnexpectedReply if a call fails, DescriptorError if a reply makes no sense.
+        """
+        found: list[PartitionInfo] = []
+        tag = last = 0
+        while len(found) <= last:
+            reply = self.partition_info_get_regs(uuid, len(found), tag)
+            if not reply.ok:
+                raise UnexpectedReply("FFA_PARTITION_INFO_GET_REGS", reply)
+            window = PartitionInfoRegs.decode(reply, len(found))
+            if not window.partitions:
+                raise UnexpectedReply("FFA_PARTITION_INFO_GET_REGS, with no entry", reply)
+            found += window.partitions
+            tag, last = window.tag, window.last
+        return found
 
 
 def frame(fid: int, *args: int, **registers: int) -> tuple[int, ...]:

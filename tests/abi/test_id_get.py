@@ -3,7 +3,7 @@
 
 import pytest
 
-from ffashim import FFA, DomainError, FfaError, Machine, Vm
+from ffashim import FFA, FfaError, Machine, Vm
 from ffashim.testing import serves_without_version
 
 
@@ -19,12 +19,6 @@ def test_the_rest_of_the_answer_is_zero(vm: Vm) -> None:
     assert reply.ok
     assert reply[1] == 0
     assert not any(reply[3:8])
-
-
-def test_no_guest_gets_an_id_of_the_secure_world(xen: Machine) -> None:
-    # Bit 15 says secure (6.1): a domain ID that would set it has no FF-A.
-    with pytest.raises(DomainError):
-        xen.create_vm(domid=0x7FFF)
 
 
 def test_arguments_are_ignored(vm: Vm) -> None:

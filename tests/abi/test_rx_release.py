@@ -4,7 +4,7 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
-from ffashim.testing import at_each_point, serves_without_version
+from ffashim.testing import at_each_point, hides_buffers, serves_without_version
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_rx_of_another_guest_is_not_released(xen: Machine, holder: Vm) -> None:
     other = xen.create_vm("1.1")
     other.map_rxtx()
     assert other.smc(FFA.RX_RELEASE, holder.id).error is FfaError.DENIED
-    assert holder.partition_info_get().error is FfaError.BUSY
+    assert holder.smc(FFA.RX_RELEASE).ok
 
 
 def test_arguments_are_ignored(holder: Vm) -> None:
@@ -62,7 +62,12 @@ def test_a_32_bit_guest_can_release_rx(xen: Machine) -> None:
 
 # An SPMC that has FFA_RX_ACQUIRE keeps track of the guests' RX buffers, and must be told.
 
+UNTOLD = pytest.mark.known_defect(
+    hides_buffers, "never looks for FFA_RX_ACQUIRE, so that no SPMC learns of guests' buffers"
+)
 
+
+@UNTOLD
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
 def test_the_spmc_is_told_of_the_release(spmc: Spmc, holder: Vm) -> None:
     assert spmc.state.buffers[holder.id].held
@@ -71,6 +76,7 @@ def test_the_spmc_is_told_of_the_release(spmc: Spmc, holder: Vm) -> None:
     assert spmc.calls(FFA.RX_RELEASE)[-1].x1 == holder.id
 
 
+@UNTOLD
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
 @pytest.mark.parametrize("error", [FfaError.DENIED, FfaError.INVALID_PARAMETERS])
 def test_what_the_spmc_refuses_is_not_released(spmc: Spmc, holder: Vm, error: FfaError) -> None:

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What ffashim costs, measured side by side in one run: `make bench` prints the table.
+
+Machines are noisy, so every claim is a ratio or a difference of two things that were timed in
+turn, in the same process, the best of several rounds each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ffashim import FFA, Machine, loader
+from ffashim.defaults import default_spmc
+from ffashim.source import Tree, resolve, resolve_default
+
+CALLS = 100_000
+
+
+@pytest.fixture(scope="module")
+def tree(pytestconfig: pytest.Config) -> Tree:
+    """The first tree under test."""
+    specs = pytestconfig.getoption("--xen")
+    return resolve(specs[0]) if specs else resolve_default()
+
+
+@pytest.fixture(scope="module")
+def machine(tree: Tree) -> Machine:
+    """A machine without assertions, as shipped."""
+    return Machine(loader.build(tree, {"DEBUG": "n"}))
+
+
+def best(run: Callable[[], Any], rounds: int = 7, before: Callable[[], Any] | None = None) -> float:
+    """Return the shortest time of several rounds, in seconds."""
+    times = []
+    for _ in range(rounds):
+        if before is not None:
+            before()
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def c_loop(machine: Machine, slot: int) -> Callable[[], Any]:
+    """Return a function that makes CALLS calls of FFA_ID_GET in a loop in C."""
+    frame = machine.ffi.new("uint64_t[18]")
+    frame[0] = FFA.ID_GET
+    job = machine.lib.FFASHIM_JOB_LOOP
+    return lambda: machine.lib.ffashim_job(0, job, slot, 0, CALLS, frame)
+
+
+def test_a_call_from_python(machine: Machine, claim: Any) -> None:
+    """`vm.smc()`, reply object included, over the C loop that calls the same handler."""
+    machine.boot()
+    vm = machine.create_vm("1.1")
+    smc, fid, n = vm.smc, int(FFA.ID_GET), 20_000
+
+    def calls() -> None:
+        for _ in range(n):
+            smc(fid)
+
+    def nothing() -> None:
+        for _ in range(n):
+            pass
+
+    loop = c_loop(machine, vm.slot)
+    per_call = (best(calls) - best(nothing)) / n - best(loop) / CALLS
+    claim("vm.smc() over the C loop calling the same handler", per_call * 1e6, 0.8, "us more")
+
+
+def test_a_batch(machine: Machine, claim: Any) -> None:
+    """The batch call's rate against the C loop's."""
+    machine.boot()
+    vm = machine.create_vm("1.1")
+    frames = machine.ffi.new("uint64_t[]", 18 * CALLS)
+    view = machine.ffi.buffer(frames)
+    row = FFA.ID_GET.to_bytes(8, "little") + bytes(17 * 8)
+    data = row * CALLS
+
+    def fill() -> None:
+        view[:] = data
+
+    batch = best(lambda: vm.batch_raw(frames, CALLS), before=fill)
+    loop = best(c_loop(machine, vm.slot))
+    claim("batch call, its rate against the C loop's", loop / batch, 0.9, "of its rate", least=True)
+
+
+def test_a_fresh_machine(machine: Machine, claim: Any) -> None:
+    """A booted machine with four secure partitions, from the snapshot taken after boot."""
+    machine.boot(default_spmc(machine.extension))
+    snapshot = machine.snapshot()
+
+    def dirty() -> None:
+        machine.create_vm("1.1").map_rxtx()
+
+    times = []
+    for _ in range(300):
+        dirty()
+        start = time.perf_counter()
+        machine.restore(snapshot)
+        times.append(time.perf_counter() - start)
+    clean = best(lambda: [machine.restore(snapshot) for _ in range(1000)]) / 1000
+    claim("a fresh booted machine with 4 SPs, from the snapshot", clean * 1e6, 10, "us")
+    claim("the same after a guest with RX/TX buffers", sorted(times)[150] * 1e6, 20, "us")
+
+
+def test_a_boot(machine: Machine, claim: Any) -> None:
+    """Boot from nothing, the SPMC scripted in Python."""
+    spmc = default_spmc(machine.extension)
+    boots = best(lambda: [machine.boot(spmc) for _ in range(50)]) / 50
+    claim("boot from nothing, the SPMC in Python", boots * 1e6, 150, "us")
+
+
+def test_a_cold_build(
+    tree: Tree, claim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One variant, nothing in the cache; then the same again."""
+    monkeypatch.setenv("FFASHIM_CACHE", str(tmp_path))
+    start = time.perf_counter()
+    extension = loader.build(tree, {"DEBUG": "y"})
+    cold = time.perf_counter() - start
+    claim("cold build of one variant", cold, 5, "s")
+
+    def cached() -> None:
+        loader.build(tree, {"DEBUG": "y"}).load()
+
+    start = time.perf_counter()
+    cached()
+    claim("cached build found and loaded", (time.perf_counter() - start) * 1e3, 100, "ms")
+    assert extension.path.exists()
+
+
+def test_hypothesis_examples(machine: Machine, claim: Any) -> None:
+    """Examples of one call a second, against Hypothesis with an empty body."""
+    machine.boot()
+    vm = machine.create_vm("1.1")
+    snapshot = machine.snapshot()
+    registers = st.integers(0, 2**64 - 1)
+    options = settings(
+        max_examples=1000,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+    @options
+    @given(registers, registers, registers)
+    def empty(x1: int, x2: int, x3: int) -> None:
+        pass
+
+    @options
+    @given(registers, registers, registers)
+    def call(x1: int, x2: int, x3: int) -> None:
+        machine.restore(snapshot)
+        vm.smc(FFA.FEATURES, x1, x2, x3)
+
+    rate = best(empty, 5) / best(call, 5)
+    claim("Hypothesis examples of one call, against an empty body", rate, 0.7, "", least=True)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+_rows: list[tuple[str, float, float, str, bool]] = []
+
+
+@pytest.fixture
+def claim() -> Callable[..., None]:
+    """Record a figure and hold it to what must be reached."""
+
+    def record(what: str, value: float, bound: float, unit: str, *, least: bool = False) -> None:
+        _rows.append((what, value, bound, unit, least))
+        assert value >= bound if least else value <= bound, f"{what}: {value:.3g} {unit}"
+
+    return record
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table(tree: Tree, request: pytest.FixtureRequest) -> Any:
+    """Print the table, in Markdown, when all is measured."""
+    yield
+    lines = [
+        f"Measured on {tree.describe().splitlines()[0]}",
+        "",
+        "| what | must reach | measured |",
+    ]
+    lines.append("|---|---|---|")
+    for what, value, bound, unit, least in _rows:
+        sign = "at least" if least else "at most"
+        lines.append(f"| {what} | {sign} {bound:g} {unit} | {value:.3g} {unit} |")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        request.config.get_terminal_writer().write("\n\n" + "\n".join(lines) + "\n")

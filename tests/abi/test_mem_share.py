@@ -1,0 +1,456 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""FFA_MEM_SHARE: a guest shares memory with a secure partition (FF-A 1.1, 16.3 and chapter 10)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ffashim import FFA, FfaError, Machine, P2m, Spmc, Vm
+from ffashim.descriptors import CompositeRegion, Constituent, MemoryAccess, MemoryTransaction
+from ffashim.ffa import (
+    MEM_ATTR_DEVICE,
+    MEM_ATTR_NORMAL_WB_ISH,
+    MEM_ATTR_NS,
+    MEM_FLAG_CLEAR,
+    MEM_PERM_RO,
+    V1_1,
+)
+from ffashim.memory import PAGE
+from ffashim.testing import serves_without_version
+from ffashim.traffic import (
+    NO_SP,
+    SP,
+    always,
+    crashes,
+    footprint,
+    guest,
+    handle_of,
+    reclaim,
+    references,
+    region,
+    share,
+    soiled,
+    transaction,
+    version_of,
+)
+
+Change = Callable[[MemoryTransaction], MemoryTransaction]
+
+LIMIT = 256
+"""Pages: what Xen's FFA_MAX_SHM_PAGE_COUNT says that a guest may share at once, 1 MiB."""
+COUNT = 32
+"""FFA_MAX_SHM_COUNT: how many regions a guest may share at a time."""
+
+
+@pytest.fixture
+def vm(vm: Vm) -> Vm:
+    """A guest with RX/TX buffers."""
+    vm.map_rxtx()
+    return vm
+
+
+def access(**fields: Any) -> Change:
+    """Bend the access descriptor."""
+    return lambda t: replace(t, receivers=(replace(t.receivers[0], **fields),))
+
+
+def memory(**fields: Any) -> Change:
+    """Bend the composite region."""
+
+    def change(t: MemoryTransaction) -> MemoryTransaction:
+        assert t.composite is not None
+        return replace(t, composite=replace(t.composite, **fields))
+
+    return change
+
+
+def field(**fields: Any) -> Change:
+    """Bend the transaction descriptor."""
+    return lambda t: replace(t, **fields)
+
+
+def bent(change: Change) -> Callable[[Machine], bool]:
+    """Make a probe: is this shared all the same?"""
+
+    def probe(machine: Machine) -> bool:
+        vm = guest(machine)
+        return share(vm, change(transaction(vm))).ok
+
+    return probe
+
+
+# --- success ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fid", [FFA.MEM_SHARE_32, FFA.MEM_SHARE_64])
+def test_a_page_is_shared_under_a_handle(vm: Vm, spmc: Spmc, fid: FFA) -> None:
+    page = vm.memory.allocate()
+    reply = share(vm, transaction(vm, (page, 1)), fid)
+    assert reply.fid == FFA.SUCCESS_32
+    assert reply[1] == 0 and not any(reply[4:8])
+    (shared,) = spmc.memory.shares.values()
+    assert shared.handle == handle_of(reply)
+    assert (shared.sender, shared.borrowers) == (vm.id, ((SP, 2),))
+    assert [tuple(r) for r in shared.ranges] == [(vm.memory.machine_address(page), 1)]
+
+
+def test_a_32_bit_guest_shares_memory(xen: Machine, spmc: Spmc) -> None:
+    vm = guest(xen, bits=32)
+    handle = handle_of(share(vm, fid=FFA.MEM_SHARE_32))
+    assert spmc.memory.shares[handle].sender == vm.id
+
+
+@pytest.mark.parametrize(
+    "version", ["1.0", "1.1", pytest.param("1.2", marks=pytest.mark.needs(version="1.2"))]
+)
+def test_each_version_has_its_own_descriptor(xen: Machine, spmc: Spmc, version: str) -> None:
+    vm = xen.create_vm(version)
+    vm.map_rxtx()
+    page = vm.memory.allocate(3)
+    handle = handle_of(share(vm, transaction(vm, (page, 3))))
+    assert [r.pages for r in spmc.memory.shares[handle].ranges] == [3]
+
+
+@pytest.mark.needs(version="1.2")
+def test_a_guest_of_1_2_may_send_the_descriptor_of_1_1(xen: Machine, spmc: Spmc) -> None:
+    # An access descriptor of 16 bytes, without implementation defined data (Table 10.16).
+    vm = xen.create_vm("1.2")
+    vm.map_rxtx()
+    handle = handle_of(share(vm, transaction(vm).encode(V1_1)))
+    assert spmc.memory.shares[handle].impdef == (bytes(16),)
+
+
+@pytest.mark.needs(version="1.2")
+def test_implementation_defined_data_reaches_the_spmc(xen: Machine, spmc: Spmc) -> None:
+    vm = xen.create_vm("1.2")
+    vm.map_rxtx()
+    data = bytes(range(1, 17))
+    handle = handle_of(share(vm, access(impdef=data)(transaction(vm))))
+    assert spmc.memory.shares[handle].impdef == (data,)
+
+
+def test_the_sp_reads_what_the_guest_wrote_in_the_order_of_the_ranges(vm: Vm, spmc: Spmc) -> None:
+    first = vm.memory.allocate(6)
+    ranges = [(first + 4 * PAGE, 2), (first, 1), (first + 2 * PAGE, 1)]
+    for n in range(6):
+        vm.memory.write(first + n * PAGE, bytes([0x10 + n]) * PAGE)
+    handle = handle_of(share(vm, transaction(vm, *ranges)))
+    assert spmc.memory.read(handle)[::PAGE] == bytes([0x14, 0x15, 0x10, 0x12])
+
+
+def test_pages_that_are_scattered_in_memory_are_all_shared(vm: Vm, spmc: Spmc) -> None:
+    # One range to the guest; Xen's p2m says where its pages are.
+    first = vm.memory.allocate(3)
+    backing = vm.memory.allocate(3)
+    for n in range(3):
+        vm.memory.map(first + n * PAGE, vm.memory, backing + (2 - n) * PAGE, P2m.RAM_RW)
+    handle = handle_of(share(vm, transaction(vm, (first, 3))))
+    bases = [vm.memory.machine_address(backing + n * PAGE) for n in (2, 1, 0)]
+    assert [tuple(r) for r in spmc.memory.shares[handle].ranges] == [(base, 1) for base in bases]
+
+
+def test_shared_pages_are_held_until_they_are_reclaimed(vm: Vm) -> None:
+    page = vm.memory.allocate(2)
+    handle = handle_of(share(vm, transaction(vm, (page, 2))))
+    assert references(vm, page, 2) == [1, 1]
+    assert reclaim(vm, handle).ok
+    assert references(vm, page, 2) == [0, 0]
+
+
+def test_half_a_mebibyte_can_be_shared(vm: Vm) -> None:
+    # GlobalPlatform's least TEEC_CONFIG_SHAREDMEM_MAX_SIZE, which Xen's limit is made for.
+    assert share(vm, transaction(vm, (vm.memory.allocate(128), 128))).ok
+
+
+def test_handles_differ(vm: Vm) -> None:
+    assert len({handle_of(share(vm)) for _ in range(4)}) == 4
+
+
+def test_the_guest_may_reuse_tx_at_once(vm: Vm, spmc: Spmc) -> None:
+    handle = handle_of(share(vm))
+    before = spmc.memory.shares[handle]
+    vm.tx.write(bytes(PAGE))
+    assert spmc.memory.shares[handle] == before
+    assert share(vm).ok
+
+
+@pytest.mark.known_defect(always, "drops the tag: the SP that retrieves with it is refused")
+def test_the_tag_reaches_the_spmc(vm: Vm, spmc: Spmc) -> None:
+    # The borrower retrieves with the lender's tag, and the relayer compares (Table 10.20, 16.4).
+    handle = handle_of(share(vm, transaction(vm, tag=0x1234_5678_9ABC_DEF0)))
+    assert spmc.memory.shares[handle].tag == 0x1234_5678_9ABC_DEF0
+
+
+# --- refusals ----------------------------------------------------------------------------------------
+
+
+def refused(vm: Vm, spmc: Spmc, what: MemoryTransaction | bytes) -> FfaError:
+    """Share, see that nothing came of it, and return why."""
+    machine = vm.machine
+    before = footprint(machine)
+    shares = dict(spmc.memory.shares)
+    error = share(vm, what).error
+    assert error is not None, "it was shared"
+    assert spmc.memory.shares == shares
+    assert footprint(machine) == before
+    assert not any(references(vm, vm.memory.base + 2 * PAGE, 16))
+    return error
+
+
+def over_long(machine: Machine) -> bool:
+    return guest(machine).smc(FFA.MEM_SHARE_64, PAGE + 16, PAGE + 16).ok
+
+
+class TestRefused:
+    """Argument errors; after each, nothing is shared and nothing held."""
+
+    @pytest.mark.parametrize(
+        ("change", "error"),
+        [
+            pytest.param(field(sender=7), FfaError.INVALID_PARAMETERS, id="sender is not the caller"),
+            pytest.param(access(endpoint=NO_SP), FfaError.INVALID_PARAMETERS, id="no such SP"),
+            pytest.param(memory(total_pages=0), FfaError.INVALID_PARAMETERS, id="no page"),
+            pytest.param(memory(total_pages=2), FfaError.INVALID_PARAMETERS, id="too few pages"),
+            pytest.param(
+                memory(constituents=(Constituent(0x4000_3000, 3),), total_pages=2),
+                FfaError.INVALID_PARAMETERS,
+                id="too many pages",
+            ),
+            pytest.param(memory(range_count=0), FfaError.INVALID_PARAMETERS, id="no range"),
+            pytest.param(memory(range_count=2), FfaError.INVALID_PARAMETERS, id="ranges left out"),
+            pytest.param(
+                memory(range_count=0xFFFF_FFFF), FfaError.INVALID_PARAMETERS, id="absurd ranges"
+            ),
+            pytest.param(
+                memory(total_pages=0xFFFF_FFFF), FfaError.NO_MEMORY, id="more pages than the limit"
+            ),
+            # What follows are limits that ffa.c documents.
+            pytest.param(access(permissions=MEM_PERM_RO), FfaError.NOT_SUPPORTED, id="read only"),
+            pytest.param(
+                field(attributes=MEM_ATTR_DEVICE), FfaError.NOT_SUPPORTED, id="device memory"
+            ),
+            pytest.param(
+                lambda t: replace(t, receivers=(*t.receivers, MemoryAccess(0x8002))),
+                FfaError.NOT_SUPPORTED,
+                id="two borrowers",
+            ),
+        ],
+    )
+    def test_a_descriptor_that_is_wrong(
+        self, vm: Vm, spmc: Spmc, change: Change, error: FfaError
+    ) -> None:
+        assert refused(vm, spmc, change(transaction(vm))) is error
+
+    def test_a_borrower_that_is_a_vm(self, xen: Machine, vm: Vm, spmc: Spmc) -> None:
+        # A limit; which error it gets is not said, and 4.18 leaves it to the SPMC.
+        other = guest(xen)
+        assert refused(vm, spmc, access(endpoint=other.id)(transaction(vm)))
+
+    def test_a_page_beyond_the_limit(self, vm: Vm, spmc: Spmc) -> None:
+        page = vm.memory.allocate(LIMIT + 1)
+        assert refused(vm, spmc, transaction(vm, (page, LIMIT + 1))) is FfaError.NO_MEMORY
+
+    @pytest.mark.parametrize(
+        "kind", [P2m.RAM_RO, P2m.UNMAPPED, P2m.MMIO, P2m.FOREIGN, P2m.GRANT], ids=lambda k: k.name
+    )
+    def test_a_page_that_is_not_the_guests_own_ram(self, vm: Vm, spmc: Spmc, kind: P2m) -> None:
+        page = vm.memory.allocate(3)
+        vm.memory.set_type(page + PAGE, kind)
+        assert refused(vm, spmc, transaction(vm, (page, 3))) is FfaError.DENIED
+
+    def test_addresses_outside_ram(self, vm: Vm, spmc: Spmc) -> None:
+        assert refused(vm, spmc, transaction(vm, (vm.memory.end, 1))) is FfaError.DENIED
+
+    def test_a_range_that_wraps_around(self, vm: Vm, spmc: Spmc) -> None:
+        # Invalid as a range, and no RAM either: both errors are right.
+        assert refused(vm, spmc, transaction(vm, ((1 << 64) - PAGE, 2)))
+
+    def test_memory_that_is_shared_already(self, vm: Vm) -> None:
+        page = vm.memory.allocate(3)
+        assert share(vm, transaction(vm, (page, 2))).ok
+        assert share(vm, transaction(vm, (page + PAGE, 2))).error is FfaError.DENIED
+        assert references(vm, page, 3) == [1, 1, 0]
+
+    @pytest.mark.parametrize("length", [0, 1, 31])
+    def test_a_length_that_holds_no_descriptor(self, vm: Vm, spmc: Spmc, length: int) -> None:
+        data = transaction(vm).encode(version_of(vm))
+        assert refused(vm, spmc, data[:length]) is FfaError.INVALID_PARAMETERS
+
+    def test_a_fragment_longer_than_the_whole(self, vm: Vm) -> None:
+        vm.tx.write(transaction(vm).encode(version_of(vm)))
+        assert vm.smc(FFA.MEM_SHARE_64, 96, 112).error is FfaError.INVALID_PARAMETERS
+
+    def test_a_first_fragment(self, vm: Vm) -> None:
+        # A limit: no FFA_MEM_FRAG_TX.
+        vm.tx.write(transaction(vm).encode(version_of(vm)))
+        assert vm.smc(FFA.MEM_SHARE_64, 4096, 112).error is FfaError.NOT_SUPPORTED
+
+    def test_a_buffer_that_is_not_tx(self, vm: Vm) -> None:
+        # FFA_FEATURES says that there are no dynamically allocated buffers (13.3).
+        page = vm.memory.allocate()
+        data = transaction(vm).encode(version_of(vm))
+        vm.memory.write(page, data)
+        reply = vm.smc(FFA.MEM_SHARE_64, len(data), len(data), page, 1)
+        assert reply.error is FfaError.NOT_SUPPORTED
+
+    def test_a_guest_without_buffers(self, xen: Machine) -> None:
+        # There is no TX to read. INVALID_PARAMETERS would do where the length is wrong as well.
+        vm = guest(xen, buffers=False)
+        assert vm.smc(FFA.MEM_SHARE_64, 112, 112).error is FfaError.DENIED
+
+    @pytest.mark.known_defect(over_long, "FFA_SUCCESS, handle 0, for a descriptor longer than TX")
+    def test_a_descriptor_longer_than_tx(self, vm: Vm, spmc: Spmc) -> None:
+        vm.tx.write(transaction(vm).encode(version_of(vm)))
+        # Beyond the buffer is an error of the caller's; which one is not said.
+        assert vm.smc(FFA.MEM_SHARE_64, PAGE + 16, PAGE + 16).error
+        assert not spmc.memory.shares
+
+    @pytest.mark.known_defect(
+        bent(field(flags=MEM_FLAG_CLEAR)), "ignores the flags of a memory transaction"
+    )
+    def test_zeroing_what_is_shared(self, vm: Vm, spmc: Spmc) -> None:
+        # The lender keeps access: the flag must be zero in a share (10.11.4).
+        change = field(flags=MEM_FLAG_CLEAR)
+        assert refused(vm, spmc, change(transaction(vm))) is FfaError.INVALID_PARAMETERS
+
+    def test_attributes_with_the_ns_bit(self, xen: Machine, vm: Vm, spmc: Spmc) -> None:
+        # Bit 6 is a receiver's field (Table 10.18); before Xen knew it, it was one attribute
+        # that it does not support.
+        change = field(attributes=MEM_ATTR_NORMAL_WB_ISH | MEM_ATTR_NS)
+        assert refused(vm, spmc, change(transaction(vm)))
+
+    @pytest.mark.known_defect(
+        bent(lambda t: replace(t, composite=region((0x4000_3001, 1)))),
+        "shares the page around an address that is not page aligned",
+    )
+    def test_an_address_that_is_not_page_aligned(self, vm: Vm, spmc: Spmc) -> None:
+        what = transaction(vm, (vm.memory.allocate() + 1, 1))
+        assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
+
+    @pytest.mark.known_defect(
+        bent(field(access_offset=56)), "takes access descriptors that are not 16-byte aligned"
+    )
+    def test_access_descriptors_that_are_not_aligned(self, vm: Vm, spmc: Spmc) -> None:
+        what = field(access_offset=56)(transaction(vm))
+        assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
+
+    @pytest.mark.known_defect(
+        crashes(lambda m: _behind_the_page(guest(m))),
+        "an access descriptor of size 0 at the end of TX is read from behind it",
+    )
+    def test_an_access_descriptor_behind_the_end_of_tx(self, vm: Vm) -> None:
+        assert _behind_the_page(vm) is FfaError.INVALID_PARAMETERS
+
+    @pytest.mark.known_defect(always, "NOT_SUPPORTED for a region outside the descriptor")
+    def test_a_region_outside_the_descriptor(self, vm: Vm, spmc: Spmc) -> None:
+        what = access(composite_offset=0x1000)(transaction(vm))
+        assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
+
+    @pytest.mark.known_defect(always, "passes on a region that lists a page twice")
+    def test_a_page_that_is_listed_twice(self, vm: Vm, spmc: Spmc) -> None:
+        page = vm.memory.allocate(2)
+        what = transaction(vm, (page, 2), (page, 1))
+        assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
+        assert not spmc.violations
+
+    @pytest.mark.known_defect(
+        lambda m: _own_buffers(guest(m)), "lets a guest share its RX/TX buffers"
+    )
+    def test_the_guests_own_buffers(self, vm: Vm) -> None:
+        # They are the two owners' own while they are registered (7.2.2).
+        assert not _own_buffers(vm)
+
+
+def _behind_the_page(vm: Vm) -> FfaError | None:
+    vm.tx.write(transaction(vm, access_size=0, access_offset=PAGE).encode(V1_1)[:48])
+    vm.tx.write((PAGE).to_bytes(4, "little"), offset=32)
+    return vm.smc(FFA.MEM_SHARE_64, PAGE, PAGE).error
+
+
+def _own_buffers(vm: Vm) -> bool:
+    return share(vm, transaction(vm, (vm.rx.address, 1))).ok
+
+
+# --- limits, the heap, the SPMC ----------------------------------------------------------------------
+
+
+def test_a_guest_shares_up_to_32_regions_at_once(vm: Vm) -> None:
+    handles = [handle_of(share(vm)) for _ in range(COUNT)]
+    assert share(vm).error is FfaError.NO_MEMORY
+    assert reclaim(vm, handles[5]).ok
+    assert share(vm).ok
+
+
+def test_one_guests_limit_is_not_anothers(xen: Machine, vm: Vm) -> None:
+    for _ in range(COUNT):
+        assert share(vm).ok
+    assert share(guest(xen)).ok
+
+
+def test_no_memory_is_left(xen: Machine, vm: Vm, spmc: Spmc) -> None:
+    xen.fail_allocation()
+    assert refused(vm, spmc, transaction(vm)) is FfaError.NO_MEMORY
+    assert share(vm).ok
+
+
+@pytest.mark.parametrize(
+    "error", [FfaError.NO_MEMORY, FfaError.DENIED, FfaError.BUSY, FfaError.ABORTED]
+)
+def test_what_the_spmc_refuses_is_not_held(vm: Vm, spmc: Spmc, error: FfaError) -> None:
+    spmc.on(FFA.MEM_SHARE_64).error(error, times=1)
+    assert refused(vm, spmc, transaction(vm)) is error
+    assert share(vm).ok
+
+
+@pytest.mark.known_defect(always, "hands out the SPMC's fragment offset as an error code")
+def test_an_spmc_that_asks_for_more_is_an_error(vm: Vm, spmc: Spmc) -> None:
+    spmc.on(FFA.MEM_SHARE_64).reply(FFA.MEM_FRAG_RX, 1, 0, 64)
+    reply = share(vm)
+    assert reply.fid == FFA.ERROR
+    assert reply.w(2) in [error.w for error in FfaError]
+
+
+def test_an_unknown_answer_of_the_spmc_is_an_error(vm: Vm, spmc: Spmc) -> None:
+    spmc.on(FFA.MEM_SHARE_64).reply(FFA.MSG_WAIT)
+    assert share(vm).error is FfaError.NOT_SUPPORTED
+    assert not any(references(vm, vm.memory.base + 2 * PAGE, 4))
+
+
+# --- who may call, and how ---------------------------------------------------------------------------
+
+
+@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
+    assert xen.create_vm().smc(FFA.MEM_SHARE_32, 96, 96).error is FfaError.NOT_SUPPORTED
+
+
+def test_a_32_bit_guest_cannot_make_the_64_bit_call(xen: Machine) -> None:
+    vm = guest(xen, bits=32)
+    assert share(vm, fid=FFA.MEM_SHARE_64).unknown
+
+
+def test_upper_register_halves_do_not_count(vm: Vm) -> None:
+    data = transaction(vm).encode(version_of(vm))
+    vm.tx.write(data)
+    assert vm.smc(FFA.MEM_SHARE_32, *soiled(len(data), len(data)), 0, *soiled(0)).ok
+
+
+@pytest.mark.known_defect(always, "FFA_MEM_SHARE_32 reads all of x3 as the buffer's address")
+def test_the_upper_half_of_the_address_does_not_count_for_the_32_bit_call(vm: Vm) -> None:
+    data = transaction(vm).encode(version_of(vm))
+    vm.tx.write(data)
+    assert vm.smc(FFA.MEM_SHARE_32, *soiled(len(data), len(data), 0, 0)).ok
+
+
+def test_a_region_at_the_very_end_of_tx_is_shared(vm: Vm) -> None:
+    data = transaction(vm, composite_offset=PAGE - 32).encode(version_of(vm))
+    assert len(data) == PAGE
+    assert share(vm, data).ok
+
+
+def test_a_region_that_ends_at_the_page_without_ranges_is_refused(vm: Vm, spmc: Spmc) -> None:
+    empty = CompositeRegion((), total_pages=1, range_count=1)
+    what = replace(transaction(vm), composite=empty, composite_offset=PAGE - 16)
+    assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS

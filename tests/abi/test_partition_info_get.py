@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""FFA_PARTITION_INFO_GET: who is there, in the caller's RX buffer (FF-A 1.2, 13.8)."""
+
+from uuid import UUID
+
+import pytest
+
+from ffashim import FFA, FfaError, Machine, SecurePartition, Spmc, Vm
+from ffashim.capabilities import highest_version
+from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
+from ffashim.descriptors import PartitionInfo, decode_partition_infos
+from ffashim.ffa import V1_2
+from ffashim.testing import (
+    boot_with,
+    listed,
+    secure_partitions,
+    serves_without_version,
+    visible_to,
+)
+
+UNKNOWN = UUID(int=0xDEAD << 64 | 0xBEEF)
+COUNT = 1
+VERSIONS = ["1.0", "1.1", "1.2"]
+
+
+def guest(xen: Machine, version: str = "1.1", bits: int = 64) -> Vm:
+    """A guest with buffers. On a tree that does not know the version it gets the highest one."""
+    if version == "1.2" and highest_version(xen) < V1_2:
+        pytest.skip("needs a mediator of FF-A 1.2")
+    vm = xen.create_vm(version, bits=bits)
+    vm.map_rxtx()
+    return vm
+
+
+def without_uuid(partitions: list[PartitionInfo]) -> list[PartitionInfo]:
+    """As seen in 1.0, or by a caller that named the UUID."""
+    return [PartitionInfo(p.id, p.exec_contexts, p.properties) for p in partitions]
+
+
+# --- the list ----------------------------------------------------------------------------------
+
+
+def tells_no_size(xen: Machine) -> bool:
+    return guest(xen).partition_info_get().w(3) == 0
+
+
+def tells_1_0_a_size(xen: Machine) -> bool:
+    return guest(xen, "1.0").partition_info_get().w(3) != 0
+
+
+NO_SIZE = pytest.mark.known_defect(
+    tells_no_size, "w3 does not tell the size of a descriptor: a caller cannot read its RX buffer"
+)
+SIZE_IN_1_0 = pytest.mark.known_defect(tells_1_0_a_size, "w3 is not zero for a guest of 1.0")
+
+
+@NO_SIZE
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_since_1_1_the_count_and_a_size_of_24_are_told(xen: Machine, version: str) -> None:
+    # G1: Hafnium, FF-A ACS, Linux.
+    vm = guest(xen, version)
+    reply = vm.partition_info_get()
+    assert reply.ok
+    assert reply.w(2) == len(visible_to(vm))
+    assert reply.w(3) == 24
+    assert not any(reply[4:8])
+
+
+@NO_SIZE
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_with_the_nil_uuid_everybody_is_listed(xen: Machine, version: str) -> None:
+    xen.create_vm("1.1", vcpus=3)
+    xen.create_vm("1.0", bits=32)
+    xen.create_vm()
+    vm = guest(xen, version)
+    assert listed(vm) == visible_to(vm)
+
+
+@SIZE_IN_1_0
+def test_1_0_has_descriptors_of_8_bytes_and_tells_no_size(xen: Machine) -> None:
+    # G7. One of several UUIDs is a descriptor of its own, which 1.0 sees as the same ID again.
+    vm = guest(xen, "1.0")
+    reply = vm.partition_info_get()
+    assert reply.w(3) == 0
+    expected = without_uuid(visible_to(vm))
+    assert decode_partition_infos(vm.rx.read(), reply.w(2)) == expected
+
+
+def test_a_32_bit_guest_sees_the_same_partitions(xen: Machine) -> None:
+    vm = guest(xen, bits=32)
+    reply = vm.partition_info_get()
+    assert decode_partition_infos(vm.rx.read(), reply.w(2), 24) == visible_to(vm)
+
+
+@pytest.mark.needs(vm_to_vm=True)
+def test_the_state_of_a_guest_is_told(xen: Machine) -> None:
+    # Bit 8: AArch64. The 32-bit guest must not have it.
+    vm = guest(xen)
+    small, large = xen.create_vm("1.1", bits=32), xen.create_vm("1.1", bits=64)
+    found = {each.id: each.properties >> 8 & 1 for each in listed(vm)}
+    assert (found[small.id], found[large.id]) == (0, 1)
+
+
+@pytest.mark.needs(vm_to_vm=True)
+def test_guests_come_and_go(xen: Machine) -> None:
+    vm = guest(xen)
+    other = xen.create_vm("1.1")
+    silent = xen.create_vm()
+    ids = {each.id for each in listed(vm)}
+    assert other.id in ids
+    assert silent.id not in ids
+    other.destroy()
+    assert other.id not in {each.id for each in listed(vm)}
+
+
+@pytest.mark.needs(vm_to_vm=False)
+def test_without_vm_to_vm_no_other_guest_is_listed(xen: Machine) -> None:
+    vm = guest(xen)
+    other = xen.create_vm("1.1")
+    assert other.id not in {each.id for each in listed_ids(vm)}
+
+
+def listed_ids(vm: Vm) -> list[PartitionInfo]:
+    reply = vm.partition_info_get()
+    return decode_partition_infos(vm.rx.read(), reply.w(2), 24)
+
+
+@pytest.mark.parametrize("size", [24, 32, 40, 48])
+def test_descriptors_of_the_spmc_may_be_larger(xen: Machine, size: int) -> None:
+    # 11 of partition_info.md: the first 24 bytes count.
+    boot_with(xen, secure_partitions(7), descriptor_size=size)
+    vm = guest(xen)
+    assert listed_ids(vm) == visible_to(vm)
+
+
+@pytest.mark.spmc(
+    partitions=[SecurePartition(0x8001), SecurePartition(0x0042), SecurePartition(0x8003)]
+)
+def test_secure_partitions_without_bit_15_are_left_out(xen: Machine) -> None:
+    # Xen relies on the convention of 6.1 to tell secure endpoints from guests.
+    vm = guest(xen)
+    assert [each.id for each in listed_ids(vm) if each.id in (0x8001, 0x42, 0x8003)] == [
+        0x8001,
+        0x8003,
+    ]
+
+
+@pytest.mark.parametrize("guests", [0, 1, 30])
+@pytest.mark.parametrize("count", [0, 1, 5, 63])
+def test_the_list_is_whole_whatever_its_length(xen: Machine, count: int, guests: int) -> None:
+    boot_with(xen, secure_partitions(count))
+    vm = guest(xen)
+    for _ in range(guests):
+        xen.create_vm("1.1", ram_pages=1)
+    assert listed_ids(vm) == visible_to(vm)
+
+
+@pytest.mark.needs(vm_to_vm=True)
+@pytest.mark.parametrize(("version", "size"), [("1.0", 8), ("1.1", 24)])
+def test_a_list_that_does_not_fit_is_no_memory(xen: Machine, version: str, size: int) -> None:
+    # G8, the FF-A ACS checklist. RX has one page; it is not held afterwards.
+    vm = guest(xen, version)
+    room = 4096 // size - len(visible_to(vm))
+    for _ in range(room):
+        xen.create_vm("1.1", ram_pages=1)
+    assert vm.partition_info_get().ok
+    vm.smc(FFA.RX_RELEASE)
+    last = xen.create_vm("1.1", ram_pages=1)
+    assert vm.partition_info_get().error is FfaError.NO_MEMORY
+    assert vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
+    last.destroy()
+    assert vm.partition_info_get().ok
+
+
+# --- UUIDs -------------------------------------------------------------------------------------
+
+
+def expected(xen: Machine, uuid: UUID) -> list[PartitionInfo]:
+    """The secure partitions that have this UUID."""
+    found = [
+        PartitionInfo.decode(each.descriptors[uuid])
+        for each in xen.spmc.state.partitions
+        if uuid in each.descriptors
+    ]
+    return without_uuid(found)
+
+
+def keeps_uuids(xen: Machine) -> bool:
+    vm = guest(xen)
+    vm.partition_info_get(MAILBOX)
+    return decode_partition_infos(vm.rx.read(), 1, 24)[0].uuid.int != 0
+
+
+def adds_guests_to_a_uuid(xen: Machine) -> bool:
+    return xen.create_vm("1.1") and guest(xen).partition_info_get(MAILBOX).w(2) != 1
+
+
+ALL_GUESTS = pytest.mark.known_defect(
+    adds_guests_to_a_uuid, "guests, which have no UUID, are listed and counted for any UUID"
+)
+
+
+@ALL_GUESTS
+@pytest.mark.parametrize("uuid", [MAILBOX, CRYPTO, UPDATE], ids=["first", "second", "another"])
+def test_claim_7_a_uuid_lists_its_partitions_and_the_uuid_field_is_zero(
+    xen: Machine, uuid: UUID
+) -> None:
+    xen.create_vm("1.1")
+    vm = guest(xen)
+    reply = vm.partition_info_get(uuid)
+    assert decode_partition_infos(vm.rx.read(), reply.w(2), 24) == expected(xen, uuid)
+
+
+@ALL_GUESTS
+def test_partitions_that_share_a_uuid_are_all_listed(xen: Machine) -> None:
+    boot_with(xen, [SecurePartition(0x8000 + n, [MAILBOX, UUID(int=n)]) for n in range(1, 4)])
+    xen.create_vm("1.1")
+    vm = guest(xen)
+    reply = vm.partition_info_get(MAILBOX)
+    assert reply.w(2) == 3
+    assert decode_partition_infos(vm.rx.read(), 3, 24) == expected(xen, MAILBOX)
+
+
+@pytest.mark.parametrize("flags", [0, COUNT])
+def test_a_uuid_that_nobody_has_is_an_invalid_parameter(xen: Machine, flags: int) -> None:
+    # R3 and the FF-A ACS checklist, rule 5. RX is not held afterwards.
+    vm = guest(xen)
+    assert vm.partition_info_get(UNKNOWN, flags).error is FfaError.INVALID_PARAMETERS
+    assert vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
+
+
+@pytest.mark.parametrize("word", [1, 2, 3, 4])
+def test_every_word_of_the_uuid_counts(xen: Machine, word: int) -> None:
+    vm = guest(xen)
+    registers = dict(zip(("x1", "x2", "x3", "x4"), words(MAILBOX), strict=True))
+    registers[f"x{word}"] ^= 1 << 31
+    reply = vm.smc(FFA.PARTITION_INFO_GET, **registers)
+    assert reply.error is FfaError.INVALID_PARAMETERS
+
+
+def words(uuid: UUID) -> list[int]:
+    return [int.from_bytes(uuid.bytes[n : n + 4], "little") for n in range(0, 16, 4)]
+
+
+def reads_upper_halves(xen: Machine) -> bool:
+    vm = guest(xen)
+    return not vm.smc(FFA.PARTITION_INFO_GET, *[0xDEAD << 32] * 7).ok
+
+
+@pytest.mark.known_defect(
+    reads_upper_halves, "upper halves of registers, which SMC32 has no use for, are not ignored"
+)
+def test_upper_halves_are_ignored(xen: Machine) -> None:
+    vm = guest(xen)
+    upper = 0xDEAD_BEEF << 32
+    reply = vm.smc(FFA.PARTITION_INFO_GET, upper, upper, upper, upper, upper, upper, upper)
+    assert reply.ok
+    assert reply.w(2) == len(visible_to(vm))
+    vm.smc(FFA.RX_RELEASE)
+    assert vm.smc(FFA.PARTITION_INFO_GET, *(upper | each for each in words(MAILBOX))).w(2) == 1
+
+
+# --- counting ----------------------------------------------------------------------------------
+
+
+def tells_a_size_with_a_count(xen: Machine) -> bool:
+    return guest(xen).partition_info_get(flags=COUNT).w(3) != 0
+
+
+def counts_to_less_than_it_lists(xen: Machine) -> bool:
+    # Guests without VM to VM, for example.
+    vm = guest(xen)
+    return vm.partition_info_get(flags=COUNT).w(2) != len(visible_to(vm))
+
+
+@pytest.mark.known_defect(tells_a_size_with_a_count, "w3 is not zero when only a count is asked for")
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_a_count_comes_without_a_size(xen: Machine, version: str) -> None:
+    # G2: Hafnium, FF-A ACS, Linux.
+    vm = guest(xen, version)
+    reply = vm.partition_info_get(flags=COUNT)
+    assert reply.ok
+    assert not any(reply[3:8])
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_the_count_is_the_length_of_the_list(xen: Machine, version: str) -> None:
+    xen.create_vm("1.1")
+    xen.create_vm("1.1")
+    vm = guest(xen, version)
+    assert vm.partition_info_get(flags=COUNT).w(2) == len(visible_to(vm))
+
+
+@ALL_GUESTS
+def test_a_uuid_is_counted(xen: Machine) -> None:
+    xen.create_vm("1.1")
+    vm = guest(xen)
+    assert vm.partition_info_get(CRYPTO, COUNT).w(2) == 1
+
+
+def test_a_count_needs_no_buffers_and_leaves_them_alone(xen: Machine) -> None:
+    vm = xen.create_vm("1.1")
+    assert vm.partition_info_get(flags=COUNT).ok
+    vm.map_rxtx()
+    assert vm.partition_info_get(flags=COUNT).ok
+    assert vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
+    assert vm.partition_info_get().ok
+    assert vm.partition_info_get(flags=COUNT).ok
+
+
+@pytest.mark.parametrize("flags", [2, 3, 0x10, 1 << 31])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_other_flags_must_be_zero(xen: Machine, version: str, flags: int) -> None:
+    # G3.
+    vm = guest(xen, version)
+    assert vm.partition_info_get(flags=flags).error is FfaError.INVALID_PARAMETERS
+
+
+def test_1_0_has_no_flags(xen: Machine) -> None:
+    # G3: w5 must be zero in 1.0.
+    vm = guest(xen, "1.0")
+    assert vm.partition_info_get(flags=COUNT).error is FfaError.INVALID_PARAMETERS
+
+
+# --- RX ----------------------------------------------------------------------------------------
+
+
+def denies_where_busy(xen: Machine) -> bool:
+    vm = guest(xen)
+    vm.partition_info_get()
+    return vm.partition_info_get().error is FfaError.DENIED
+
+
+@pytest.mark.known_defect(denies_where_busy, "DENIED, not BUSY, while the guest owns its RX buffer")
+def test_rx_that_is_not_free_is_busy(xen: Machine) -> None:
+    # G4: the FF-A ACS checklist, rule 6.
+    vm = guest(xen)
+    vm.partition_info_get()
+    assert vm.partition_info_get().error is FfaError.BUSY
+    vm.smc(FFA.RX_RELEASE)
+    assert vm.partition_info_get().ok
+
+
+def test_without_buffers_the_list_is_denied(xen: Machine) -> None:
+    # G5: 13.8 has DENIED for a callee in no state to answer, BUSY for RX not being free. Hafnium
+    # says BUSY.
+    assert xen.create_vm("1.1").partition_info_get().error is FfaError.DENIED
+
+
+@pytest.mark.needs(abi=FFA.MSG_SEND2, version="1.2")
+@pytest.mark.parametrize("error", [FfaError.DENIED, FfaError.INVALID_PARAMETERS])
+def test_rx_that_the_spmc_does_not_let_go_is_not_written(
+    xen: Machine, spmc: Spmc, error: FfaError
+) -> None:
+    vm = guest(xen)
+    vm.rx.write(b"\xa5" * 4096)
+    spmc.on(FFA.RX_ACQUIRE).error(error, times=1)
+    assert vm.partition_info_get().error is error
+    assert vm.rx.read() == b"\xa5" * 4096
+    assert vm.partition_info_get().ok
+
+
+@pytest.mark.known_defect(
+    serves_without_version, "serves calls of a guest that has negotiated no version"
+)
+def test_it_wants_a_version_first(xen: Machine) -> None:
+    assert xen.create_vm().partition_info_get().error is FfaError.NOT_SUPPORTED
+
+
+# --- without an SPMC ---------------------------------------------------------------------------
+
+
+def finds_nobody_with_success(xen: Machine) -> bool:
+    xen.boot(Spmc(None))
+    return guest(xen).partition_info_get(UNKNOWN).ok
+
+
+@pytest.mark.needs(vm_to_vm=True)
+@pytest.mark.known_defect(
+    finds_nobody_with_success, "without an SPMC an unknown UUID is found, zero times"
+)
+@pytest.mark.spmc(version=None)
+@pytest.mark.parametrize("flags", [0, COUNT])
+def test_without_an_spmc_a_uuid_that_nobody_has_is_an_invalid_parameter(
+    xen: Machine, flags: int
+) -> None:
+    vm = guest(xen)
+    assert vm.partition_info_get(UNKNOWN, flags).error is FfaError.INVALID_PARAMETERS
+
+
+@pytest.mark.needs(vm_to_vm=True)
+@pytest.mark.spmc(version=None, partitions=[])
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_without_an_spmc_guests_see_each_other(xen: Machine, version: str) -> None:
+    other = xen.create_vm("1.1")
+    vm = guest(xen, version)
+    assert listed_ids(vm) == visible_to(vm)
+    assert other.id in {each.id for each in visible_to(vm)}

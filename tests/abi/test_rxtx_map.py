@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""FFA_RXTX_MAP: a guest registers its RX and TX buffers (FF-A 1.2, 13.6)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from ffashim import FFA, FfaError, Machine, P2m, Reply, Spmc, Vm, XenFault
+from ffashim.spmc.state import Range
+from ffashim.testing import (
+    at_each_point,
+    boot_with,
+    hides_buffers,
+    serves_smc64_of_32_bit_guests,
+    serves_without_version,
+)
+
+UPPER = 0xDEAD_BEEF << 32
+FAR = 0xFFFF_FFFF_FFFF_F000
+
+
+@pytest.fixture
+def pages(vm: Vm) -> tuple[int, int]:
+    """Two pages of the guest's, for TX and RX."""
+    return vm.memory.allocate(), vm.memory.allocate()
+
+
+@pytest.fixture
+def nothing_held(xen: Machine, vm: Vm, pages: tuple[int, int]) -> Callable[[], None]:
+    """Check that Xen has kept nothing of the pages, nor the SPMC, and that a correct call works."""
+    before = xen.mappings
+
+    def check() -> None:
+        assert [vm.memory.references(page) for page in pages] == [0, 0]
+        assert xen.mappings == before
+        assert not xen.spmc.residue(vm.id)
+        assert vm.map_rxtx().ok
+
+    return check
+
+
+def rxtx_map(vm: Vm, tx: int, rx: int, count: int = 1) -> Reply:
+    return vm.smc(FFA.RXTX_MAP_64, tx, rx, count)
+
+
+def test_a_guest_can_map_its_buffers(xen: Machine, vm: Vm, pages: tuple[int, int]) -> None:
+    reply = rxtx_map(vm, *pages)
+    assert reply.ok
+    assert not any(reply[1:8])
+    assert [vm.memory.references(page) for page in pages] == [1, 1]
+    mapped = [vm.memory.machine_address(page) >> 12 for page in pages]
+    assert set(mapped) <= set(xen.mappings)
+
+
+def test_xen_writes_to_rx_and_leaves_tx_alone(vm: Vm) -> None:
+    vm.map_rxtx()
+    vm.tx.write(b"\xa5" * 4096)
+    vm.rx.write(b"\xa5" * 4096)
+    assert vm.partition_info_get().ok
+    assert vm.rx.read() != b"\xa5" * 4096
+    assert vm.tx.read() == b"\xa5" * 4096
+
+
+def test_rx_belongs_to_xen_at_first(vm: Vm) -> None:
+    vm.map_rxtx()
+    assert vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
+
+
+# --- arguments ---------------------------------------------------------------------------------
+
+
+def takes_no_pages(xen: Machine) -> bool:
+    vm = xen.create_vm("1.1")
+    return rxtx_map(vm, vm.memory.allocate(), vm.memory.allocate(), 0).ok
+
+
+@pytest.mark.known_defect(takes_no_pages, "buffers of no pages are mapped, and cannot be unmapped")
+def test_a_buffer_has_pages(
+    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None]
+) -> None:
+    # FF-A ACS ffa_rxtx_map_and_unmap.
+    assert rxtx_map(vm, *pages, 0).error is FfaError.INVALID_PARAMETERS
+    nothing_held()
+
+
+@pytest.mark.parametrize("count", [2, 0x3F, 0x40, 0x41, 0xFFFF_FFFF])
+def test_more_pages_than_xen_takes_are_refused(
+    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], count: int
+) -> None:
+    # Bits 5:0 are the count, the rest must be zero. Xen takes one page.
+    assert rxtx_map(vm, *pages, count).error is FfaError.INVALID_PARAMETERS
+    nothing_held()
+
+
+def test_the_upper_half_of_the_count_is_ignored(vm: Vm, pages: tuple[int, int]) -> None:
+    assert rxtx_map(vm, *pages, UPPER | 1).ok
+
+
+def takes_unaligned(xen: Machine) -> bool:
+    vm = xen.create_vm("1.1")
+    return rxtx_map(vm, vm.memory.allocate() + 0x100, vm.memory.allocate()).ok
+
+
+@pytest.mark.known_defect(takes_unaligned, "addresses that are not page aligned are rounded down")
+@pytest.mark.parametrize(("tx_off", "rx_off"), [(0x100, 0), (0, 0x100), (1, 1), (0, 0xFFF)])
+def test_a_buffer_is_page_aligned(
+    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], tx_off: int, rx_off: int
+) -> None:
+    # FF-A ACS ffa_rxtx_map_and_unmap.
+    reply = rxtx_map(vm, pages[0] + tx_off, pages[1] + rx_off)
+    assert reply.error is FfaError.INVALID_PARAMETERS
+    nothing_held()
+
+
+def maps_one_page_twice(xen: Machine) -> bool:
+    boot_with(xen, (), features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
+    vm = xen.create_vm("1.1")
+    page = vm.memory.allocate()
+    return rxtx_map(vm, page, page).ok
+
+
+@pytest.mark.known_defect(
+    maps_one_page_twice, "the same page is taken as RX and TX unless an SPMC refuses it"
+)
+@pytest.mark.spmc(features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
+def test_rx_and_tx_do_not_overlap(
+    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None]
+) -> None:
+    # Hafnium: INVALID_PARAMETERS. An SPMC that knows guests' buffers would refuse it, too.
+    assert rxtx_map(vm, pages[0], pages[0]).error is FfaError.INVALID_PARAMETERS
+    nothing_held()
+
+
+NOT_OURS = [kind for kind in P2m if kind is not P2m.RAM_RW]
+
+
+@pytest.mark.parametrize("kind", NOT_OURS, ids=lambda kind: kind.name)
+def test_tx_is_ram_that_the_guest_owns(
+    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], kind: P2m
+) -> None:
+    vm.memory.set_type(pages[0], kind)
+    assert rxtx_map(vm, *pages).error is FfaError.INVALID_PARAMETERS
+    nothing_held()
+
+
+def trips_over_rx(xen: Machine) -> bool:
+    vm = xen.create_vm("1.1")
+    try:
+        rxtx_map(vm, vm.memory.allocate(), FAR)
+    except XenFault:
+        return True
+    return False
+
+
+NO_RX = pytest.mark.known_defect(
+    trips_over_rx, "an RX address without memory is a NULL pointer to Xen: a guest can crash it"
+)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(each, marks=[NO_RX] if each is P2m.UNMAPPED else []) for each in NOT_OURS],
+    ids=lambda kind: kind.name,
+)
+def test_rx_is_ram_that_the_guest_owns(
+    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], kind: P2m
+) -> None:
+    vm.memory.set_type(pages[1], kind)
+    assert rxtx_map(vm, *pages).error is FfaError.INVALID_PARAMETERS
+    nothing_held()
+
+
+@pytest.mark.parametrize("address", [0, 1 << 40, FAR], ids=hex)
+def test_there_is_memory_behind_tx(
+    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], address: int
+) -> None:
+    assert rxtx_map(vm, address, pages[1]).error is FfaError.INVALID_PARAMETERS
+    nothing_held()
+
+
+@NO_RX
+@pytest.mark.parametrize("address", [0, 1 << 40, FAR], ids=hex)
+def test_there_is_memory_behind_rx(
+    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], address: int
+) -> None:
+    assert rxtx_map(vm, pages[0], address).error is FfaError.INVALID_PARAMETERS
+    nothing_held()
+
+
+def test_the_32_bit_call_ignores_upper_halves(vm: Vm, pages: tuple[int, int]) -> None:
+    tx, rx = pages
+    assert vm.smc(FFA.RXTX_MAP_32, UPPER | tx, UPPER | rx, UPPER | 1).ok
+    assert vm.memory.references(rx) == 1
+
+
+def test_the_64_bit_call_does_not_ignore_upper_halves(
+    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None]
+) -> None:
+    assert rxtx_map(vm, UPPER | pages[0], pages[1]).error is FfaError.INVALID_PARAMETERS
+    nothing_held()
+
+
+def test_memory_above_4_gib_can_be_mapped(xen: Machine) -> None:
+    assert xen.create_vm("1.1", ram_base=0x2_0000_0000).map_rxtx().ok
+
+
+# --- state -------------------------------------------------------------------------------------
+
+
+def test_a_second_pair_is_denied_and_the_first_stays(vm: Vm) -> None:
+    # FF-A ACS ffa_rxtx_map_and_unmap.
+    vm.map_rxtx()
+    tx, rx = vm.memory.allocate(), vm.memory.allocate()
+    assert rxtx_map(vm, tx, rx).error is FfaError.DENIED
+    assert vm.memory.references(tx) == vm.memory.references(rx) == 0
+    assert vm.partition_info_get().ok
+
+
+def races(xen: Machine) -> bool:
+    return any(first.ok and second.ok for first, second, _ in two_at_once(xen))
+
+
+def two_at_once(xen: Machine) -> list[tuple[Reply, Reply, int]]:
+    """Both answers, and how many references Xen then holds, for each point of the first call."""
+    vm = xen.create_vm("1.1", vcpus=2)
+    page = vm.memory.allocate(4)
+    found = []
+    for first, second in at_each_point(
+        xen,
+        lambda: vm.smc(FFA.RXTX_MAP_64, page, page + 4096, 1),
+        lambda: vm.vcpus[1].smc(FFA.RXTX_MAP_64, page + 8192, page + 12288, 1),
+    ):
+        held = sum(vm.memory.references(page + n * 4096) for n in range(4))
+        found.append((first, second, held))
+    return found
+
+
+@pytest.mark.known_defect(races, "two vCPUs can map a pair each: the first pair is never let go")
+def test_of_two_vcpus_that_map_at_once_one_is_denied(xen: Machine) -> None:
+    results = two_at_once(xen)
+    assert results
+    for first, second, held in results:
+        assert {first.ok, second.ok} == {True, False}
+        assert FfaError.DENIED in (first.error, second.error)
+        assert held == 2
+
+
+def blames_the_guest(xen: Machine) -> bool:
+    vm = xen.create_vm("1.1")
+    xen.fail_mapping()
+    return rxtx_map(vm, vm.memory.allocate(), vm.memory.allocate()).error is not FfaError.NO_MEMORY
+
+
+@pytest.mark.known_defect(blames_the_guest, "INVALID_PARAMETERS where Xen has no room to map")
+@pytest.mark.parametrize("nth", [1, 2])
+def test_no_room_to_map_is_no_memory(
+    xen: Machine, vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], nth: int
+) -> None:
+    xen.fail_mapping(nth)
+    assert rxtx_map(vm, *pages).error is FfaError.NO_MEMORY
+    nothing_held()
+
+
+def test_the_buffers_go_with_the_guest(xen: Machine, vm: Vm) -> None:
+    before = xen.mappings
+    vm.map_rxtx()
+    assert vm.destroy()
+    assert xen.mappings == before
+    assert not xen.spmc.residue(vm.id)
+
+
+def test_buffers_that_the_guest_owns_go_with_it(xen: Machine, vm: Vm) -> None:
+    vm.map_rxtx()
+    vm.partition_info_get()
+    assert vm.destroy()
+    assert not xen.spmc.residue(vm.id)
+
+
+# --- the SPMC ----------------------------------------------------------------------------------
+
+UNTOLD = pytest.mark.known_defect(
+    hides_buffers, "never looks for FFA_RX_ACQUIRE, so that no SPMC learns of guests' buffers"
+)
+
+
+@UNTOLD
+@pytest.mark.needs(abi=FFA.MSG_SEND2)
+def test_the_spmc_is_told_of_the_buffers(spmc: Spmc, vm: Vm) -> None:
+    vm.map_rxtx()
+    tx, rx = (vm.memory.machine_address(each.address) for each in (vm.tx, vm.rx))
+    known = spmc.state.buffers[vm.id]
+    assert (known.tx, known.rx, known.held) == ((Range(tx, 1),), (Range(rx, 1),), False)
+    call = spmc.calls(FFA.RXTX_MAP_64)[-1]
+    assert not any(call.request[1:])
+
+
+@pytest.mark.needs(abi=FFA.MSG_SEND2)
+@pytest.mark.spmc(features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
+def test_an_spmc_without_rx_acquire_is_not_told(spmc: Spmc, vm: Vm) -> None:
+    before = len(spmc.log)
+    vm.map_rxtx()
+    assert len(spmc.log) == before
+
+
+@UNTOLD
+@pytest.mark.needs(abi=FFA.MSG_SEND2)
+@pytest.mark.parametrize(
+    "error", [FfaError.NO_MEMORY, FfaError.DENIED, FfaError.INVALID_PARAMETERS, FfaError.BUSY]
+)
+def test_what_the_spmc_refuses_is_not_mapped(
+    spmc: Spmc,
+    vm: Vm,
+    pages: tuple[int, int],
+    nothing_held: Callable[[], None],
+    error: FfaError,
+) -> None:
+    spmc.on(FFA.RXTX_MAP_64).error(error, times=1)
+    assert rxtx_map(vm, *pages).error is error
+    assert vm.partition_info_get().error is FfaError.DENIED
+    nothing_held()
+
+
+# --- who may call ------------------------------------------------------------------------------
+
+
+def test_a_32_bit_guest_maps_with_the_32_bit_call(xen: Machine) -> None:
+    vm = xen.create_vm("1.1", bits=32)
+    vm.map_rxtx()
+    assert vm.partition_info_get().ok
+
+
+@pytest.mark.known_defect(
+    serves_smc64_of_32_bit_guests, "serves calls of the 64-bit convention of a 32-bit guest"
+)
+def test_a_32_bit_guest_cannot_use_the_64_bit_call(xen: Machine) -> None:
+    vm = xen.create_vm("1.1", bits=32)
+    tx, rx = vm.memory.allocate(), vm.memory.allocate()
+    assert rxtx_map(vm, tx, rx).error is FfaError.NOT_SUPPORTED
+    assert vm.memory.references(rx) == 0
+
+
+@pytest.mark.known_defect(
+    serves_without_version, "serves calls of a guest that has negotiated no version"
+)
+@pytest.mark.parametrize("fid", [FFA.RXTX_MAP_32, FFA.RXTX_MAP_64], ids=lambda fid: fid.name)
+def test_it_wants_a_version_first(xen: Machine, fid: FFA) -> None:
+    vm = xen.create_vm()
+    tx, rx = vm.memory.allocate(), vm.memory.allocate()
+    assert vm.smc(fid, tx, rx, 1).error is FfaError.NOT_SUPPORTED
+    assert vm.memory.references(rx) == 0

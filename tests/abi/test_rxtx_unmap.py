@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""FFA_RXTX_UNMAP: a guest takes its buffers back (FF-A 1.2, 13.7)."""
+
+import pytest
+
+from ffashim import FFA, FfaError, Machine, Spmc, Vm
+from ffashim.testing import hides_buffers, serves_without_version
+
+
+@pytest.fixture
+def mapped(vm: Vm) -> Vm:
+    """A guest with buffers."""
+    vm.map_rxtx()
+    return vm
+
+
+def test_the_buffers_are_given_back(xen: Machine, vm: Vm) -> None:
+    before = xen.mappings
+    vm.map_rxtx()
+    reply = vm.smc(FFA.RXTX_UNMAP)
+    assert reply.ok
+    assert not any(reply[1:8])
+    assert vm.memory.references(vm.tx.address) == 0
+    assert vm.memory.references(vm.rx.address) == 0
+    assert xen.mappings == before
+
+
+def test_other_buffers_can_be_mapped_afterwards(mapped: Vm) -> None:
+    mapped.smc(FFA.RXTX_UNMAP)
+    assert mapped.map_rxtx().ok
+    assert mapped.partition_info_get().ok
+
+
+def test_there_is_nothing_to_unmap_before_a_map(vm: Vm) -> None:
+    # FF-A ACS ffa_rxtx_map_and_unmap.
+    assert vm.smc(FFA.RXTX_UNMAP).error is FfaError.INVALID_PARAMETERS
+
+
+def test_there_is_nothing_to_unmap_twice(mapped: Vm) -> None:
+    mapped.smc(FFA.RXTX_UNMAP)
+    assert mapped.smc(FFA.RXTX_UNMAP).error is FfaError.INVALID_PARAMETERS
+
+
+def test_rx_can_no_longer_be_filled(mapped: Vm) -> None:
+    # Without buffers Hafnium says BUSY, Xen DENIED; 13.8 has both.
+    mapped.smc(FFA.RXTX_UNMAP)
+    assert mapped.partition_info_get().error is FfaError.DENIED
+
+
+def test_a_guest_may_name_itself(mapped: Vm) -> None:
+    # w1 must be zero at a virtual instance, yet FF-A ACS passes its own ID.
+    assert mapped.smc(FFA.RXTX_UNMAP, mapped.id << 16).ok
+
+
+def test_the_buffers_of_another_guest_stay(xen: Machine, mapped: Vm) -> None:
+    other = xen.create_vm("1.1")
+    other.smc(FFA.RXTX_UNMAP, mapped.id << 16)
+    assert mapped.memory.references(mapped.rx.address) == 1
+    assert mapped.partition_info_get().ok
+
+
+def test_a_32_bit_guest_can_unmap(xen: Machine) -> None:
+    vm = xen.create_vm("1.1", bits=32)
+    vm.map_rxtx()
+    assert vm.smc(FFA.RXTX_UNMAP).ok
+
+
+def unmaps_what_the_guest_holds(xen: Machine) -> bool:
+    vm = xen.create_vm("1.1")
+    vm.map_rxtx()
+    vm.partition_info_get()
+    return vm.smc(FFA.RXTX_UNMAP).ok
+
+
+@pytest.mark.known_defect(unmaps_what_the_guest_holds, "RX is unmapped while the guest owns it")
+def test_rx_that_the_guest_owns_is_not_unmapped(mapped: Vm) -> None:
+    # 7.2.2.4: the buffers are unmapped once neither holds a message. Xen chose DENIED for it.
+    mapped.partition_info_get()
+    assert mapped.smc(FFA.RXTX_UNMAP).error is FfaError.DENIED
+    assert mapped.smc(FFA.RX_RELEASE).ok
+    assert mapped.smc(FFA.RXTX_UNMAP).ok
+
+
+# An SPMC that has FFA_RX_ACQUIRE knows the guests' buffers.
+
+UNTOLD = pytest.mark.known_defect(
+    hides_buffers, "never looks for FFA_RX_ACQUIRE, so that no SPMC learns of guests' buffers"
+)
+
+
+@UNTOLD
+@pytest.mark.needs(abi=FFA.MSG_SEND2)
+def test_the_spmc_is_told_which_guests_buffers_go(spmc: Spmc, mapped: Vm) -> None:
+    mapped.smc(FFA.RXTX_UNMAP)
+    assert spmc.calls(FFA.RXTX_UNMAP)[-1].x1 == mapped.id << 16
+    assert mapped.id not in spmc.state.buffers
+
+
+@UNTOLD
+@pytest.mark.needs(abi=FFA.MSG_SEND2)
+@pytest.mark.parametrize("error", [FfaError.DENIED, FfaError.INVALID_PARAMETERS])
+def test_what_the_spmc_keeps_mapped_stays_a_pair_of_buffers(
+    spmc: Spmc, mapped: Vm, error: FfaError
+) -> None:
+    spmc.on(FFA.RXTX_UNMAP).error(error, times=1)
+    assert mapped.smc(FFA.RXTX_UNMAP).error is error
+    assert mapped.memory.references(mapped.rx.address) == 1
+    assert mapped.partition_info_get().ok
+    assert mapped.smc(FFA.RX_RELEASE).ok
+    assert mapped.smc(FFA.RXTX_UNMAP).ok
+
+
+@pytest.mark.needs(abi=FFA.MSG_SEND2)
+@pytest.mark.spmc(features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
+def test_an_spmc_without_rx_acquire_is_not_told(spmc: Spmc, mapped: Vm) -> None:
+    before = len(spmc.log)
+    assert mapped.smc(FFA.RXTX_UNMAP).ok
+    assert len(spmc.log) == before
+
+
+@pytest.mark.known_defect(
+    serves_without_version, "serves calls of a guest that has negotiated no version"
+)
+def test_it_wants_a_version_first(xen: Machine) -> None:
+    assert xen.create_vm().smc(FFA.RXTX_UNMAP).error is FfaError.NOT_SUPPORTED

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pytest plugin: what a user's own test file gets from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ffashim.source import Tree
+
+pytest_plugins = ["pytester"]
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a test file of a user's on the tree under test, one variant of it."""
+    # pytester moves HOME; the cache of builds shall be the one that everybody uses.
+    from ffashim import paths
+
+    monkeypatch.setenv("FFASHIM_CACHE", str(paths.cache_dir()))
+    monkeypatch.setenv("PYTHONPATH", "")
+
+    def run(body: str, *args: str) -> pytest.RunResult:
+        pytester.makepyfile(body)
+        return pytester.runpytest_subprocess("--xen", str(tree.root), *args)
+
+    return run
+
+
+def test_a_failure_shows_the_console_and_the_smcs(run: Run) -> None:
+    result = run(
+        """
+        def test_it(vm):
+            assert not vm.map_rxtx()
+        """
+    )
+    result.stdout.fnmatch_lines(["*Xen's console*", "*ARM FF-A Mediator version*"])
+    result.stdout.fnmatch_lines(["*SMCs that the SPMC saw*", "FFA_VERSION*"])
+
+
+def test_what_the_spmc_may_not_be_sent_fails_the_test(run: Run) -> None:
+    result = run(
+        """
+        def test_it(xen):
+            xen.spmc.smc((0x84000077, 0xdead, *[0] * 16))  # FFA_MEM_RECLAIM of what nobody shared
+            xen.spmc.smc((0x84000065, 0x1234, *[0] * 16))  # FFA_RX_RELEASE for nobody
+        """
+    )
+    result.stdout.fnmatch_lines(["*Xen sent the SPMC what FF-A forbids*"])
+    assert result.ret == 1
+
+
+def test_a_test_says_what_it_needs(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+
+        @pytest.mark.needs(version="1.0")
+        def test_old(xen):
+            pass
+
+        @pytest.mark.needs(version="7.0")
+        def test_new(xen):
+            pass
+        """,
+        "-rs",
+    )
+    outcome = result.parseoutcomes()
+    assert outcome["passed"] == outcome["skipped"]
+    result.stdout.fnmatch_lines(["*needs a mediator of FF-A 7.0*"])
+
+
+def test_the_marker_makes_the_secure_world(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+        from ffashim import SecurePartition
+
+        @pytest.mark.spmc(partitions=[SecurePartition(0x8123)])
+        def test_it(vm):
+            vm.map_rxtx()
+            assert vm.partition_info_get().ok
+            assert vm.rx.read(2) == b"\\x23\\x81"
+        """
+    )
+    result.assert_outcomes(passed=result.parseoutcomes()["passed"])
+
+
+def test_a_known_defect_is_expected_where_it_is_and_reported_where_it_is_mended(
+    run: Run,
+) -> None:
+    result = run(
+        """
+        import pytest
+
+        def present(machine):
+            return True
+
+        def absent(machine):
+            return False
+
+        @pytest.mark.known_defect(present, "it fails")
+        def test_there(xen):
+            assert False
+
+        @pytest.mark.known_defect(present, "it no longer fails")
+        def test_mended(xen):
+            pass
+
+        @pytest.mark.known_defect(absent, "it is not here")
+        def test_elsewhere(xen):
+            pass
+        """
+    )
+    outcome = result.parseoutcomes()
+    assert outcome["xfailed"] == outcome["failed"] == outcome["passed"]
+
+
+def test_a_tree_that_is_none_ends_the_run_with_a_sentence(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile("def test_it(xen): pass")
+    result = pytester.runpytest_subprocess("--xen", "/nowhere/at/all")
+    result.stdout.fnmatch_lines(["*error: */nowhere/at/all*"])
+    assert "Traceback" not in result.stdout.str()
+    assert result.ret == 2
