@@ -382,6 +382,11 @@ class Machine:
                 raise Blocked(
                     f"CPU {cpu} is inside the SMC that this script answers, and cannot go on before"
                 )
+            elif state == lib.FFASHIM_OTHER_THREAD:
+                raise UsageError(
+                    "another thread is in the middle of a call of this machine: use a machine "
+                    "from one thread at a time"
+                )
             elif state == lib.FFASHIM_IDLE:
                 raise UsageError("the machine was reset in the middle of this call")
             state = lib.ffashim_drive(cpu)

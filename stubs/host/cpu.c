@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -210,6 +211,34 @@ void fault_raise(void)
 }
 
 /*
+ * A thread of Python's that is in the machine keeps the others out, also while
+ * it runs a callback: two of them would run on one set of CPUs.
+ */
+static pthread_t owner;
+static unsigned int owner_depth;
+
+static bool enter(void)
+{
+    pthread_t none = 0, self = pthread_self();
+
+    if ( !__atomic_compare_exchange_n(&owner, &none, self, false,
+                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) &&
+         !pthread_equal(none, self) )
+        return false;
+
+    if ( !owner_depth++ )
+        fault_thread();
+
+    return true;
+}
+
+static void leave_thread(void)
+{
+    if ( !--owner_depth )
+        __atomic_store_n(&owner, 0, __ATOMIC_RELEASE);
+}
+
+/*
  * Run @cpu until its job is done, has faulted or waits for a lock that
  * another CPU holds. Callbacks run here, on Python's own stack, and may drive
  * other CPUs, this one included while it is only at a switch point: then what
@@ -219,6 +248,10 @@ int ffashim_drive(uint32_t cpu)
 {
     struct cpu *c = &cpus[cpu];
     struct cpu *interrupted = running;
+    int status;
+
+    if ( !enter() )
+        return FFASHIM_OTHER_THREAD;
 
     while ( c->status == FFASHIM_READY || c->status == FFASHIM_BLOCKED )
     {
@@ -263,7 +296,10 @@ int ffashim_drive(uint32_t cpu)
         }
     }
 
-    return c->status;
+    status = c->status;
+    leave_thread();
+
+    return status;
 }
 
 int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
@@ -309,6 +345,8 @@ int ffashim_job(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
     if ( ffashim_start(cpu, kind, a, b, c, regs) )
         return -1;
     status = ffashim_drive(cpu);
+    if ( status == FFASHIM_OTHER_THREAD )
+        forget(&cpus[cpu]);
     if ( status != FFASHIM_DONE )
         return status;
     cpus[cpu].status = FFASHIM_IDLE;
@@ -347,6 +385,8 @@ int ffashim_call(uint32_t cpu, uint32_t slot, uint32_t vcpu)
     if ( ffashim_start_call(cpu, slot, vcpu) )
         return -1;
     status = ffashim_drive(cpu);
+    if ( status == FFASHIM_OTHER_THREAD )
+        forget(c);
     if ( status != FFASHIM_DONE )
         return status;
     c->status = FFASHIM_IDLE;

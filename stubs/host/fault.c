@@ -191,22 +191,32 @@ static void handle(int sig, void (*handler)(int, siginfo_t *, void *),
     sigaction(sig, &sa, old);
 }
 
-/* May be called again: another library may have taken the signals since. */
+/* Faults of this thread are the machine's from now on. */
+void fault_thread(void)
+{
+    static __thread void *stack;
+    stack_t ss = { .ss_size = 64 * 1024 };
+
+    runner = pthread_self();
+    if ( stack )
+        return;
+    /* Xen's own stack may be what has run out. */
+    stack = ss.ss_sp = malloc(ss.ss_size);
+    if ( stack )
+        sigaltstack(&ss, NULL);
+}
+
 void fault_open(void)
 {
-    static unsigned char *stack;
+    static bool open;
     const struct itimerval tick = {
         .it_interval = { .tv_usec = TICK_MS * 1000 },
         .it_value = { .tv_usec = TICK_MS * 1000 },
     };
-    stack_t ss = { .ss_size = 64 * 1024 };
 
-    if ( stack )
+    if ( open )
         return;
-    stack = malloc(ss.ss_size);
-    ss.ss_sp = stack;
-    sigaltstack(&ss, NULL);
-    runner = pthread_self();
+    open = true;
 
     handle(SIGSEGV, on_fault, &old_segv);
     handle(SIGBUS, on_fault, &old_bus);

@@ -30,12 +30,11 @@ extern int (*python_point)(uint32_t cpu, uint32_t point, uint64_t addr);
 
 /* fault.c */
 void fault_open(void);
+void fault_thread(void);
 void FFASHIM_NORETURN fault_raise(void);
-void fault_guard(bool on);
 
 /* memory.c */
 int memory_open(void);
-void memory_reset_windows(void);
 const char *memory_describe(uintptr_t addr, char *buf, size_t size);
 
 struct memory_saved;

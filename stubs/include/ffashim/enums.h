@@ -43,6 +43,7 @@ enum ffashim_state {
     FFASHIM_IN_SMC,          /* the secure world has it                      */
     FFASHIM_DONE,
     FFASHIM_FAULTED,
+    FFASHIM_OTHER_THREAD,    /* not a state: another thread has the machine  */
 };
 
 /* How a call traps: by SMC, by HVC, or straight into tee_handle_call(). */
