@@ -95,9 +95,14 @@ static void where(const ucontext_t *uc, void **pc, void ***fp)
 #if defined(__x86_64__)
     *pc = (void *)uc->uc_mcontext.gregs[REG_RIP];
     *fp = (void **)uc->uc_mcontext.gregs[REG_RBP];
+    /* libc's copy functions keep no frame: what called one is on the stack. */
+    if ( !module_offset(*pc) )
+        *pc = *(void **)uc->uc_mcontext.gregs[REG_RSP];
 #elif defined(__aarch64__)
     *pc = (void *)uc->uc_mcontext.pc;
     *fp = (void **)uc->uc_mcontext.regs[29];
+    if ( !module_offset(*pc) )
+        *pc = (void *)uc->uc_mcontext.regs[30];
 #else
     *pc = NULL;
     *fp = NULL;

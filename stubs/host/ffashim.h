@@ -95,7 +95,6 @@ typedef struct {
     uint64_t serial;         /* the how-manieth allocation since boot        */
     uint64_t size;
     uint64_t caller;         /* offset in the module                         */
-    uint64_t domain;         /* of the vCPU that it was taken for            */
 } ffashim_block;
 
 uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max);

@@ -49,7 +49,6 @@ struct block {
     uint64_t size;
     uint64_t serial;
     uint64_t caller;
-    uint64_t domain;
     struct block *next;                    /* freed blocks of a class         */
     uint32_t class;
     bool live;
@@ -352,8 +351,7 @@ uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
         if ( !b->live || !b->serial )
             continue;
         if ( nr < max )
-            blocks[nr] = (ffashim_block){ b->serial, b->size, b->caller,
-                                          b->domain };
+            blocks[nr] = (ffashim_block){ b->serial, b->size, b->caller };
         nr++;
     }
 

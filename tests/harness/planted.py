@@ -49,6 +49,7 @@ class Plant(IntEnum):
     READ = 29
     WRITE = 30
     USE_AFTER_FREE = 31
+    COPY_OVERRUN = 32
 
 
 _FUNCTIONS = """
@@ -134,6 +135,8 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
         break;
     case 29: read_lock(&plant_rw); read_unlock(&plant_rw); break;
     case 30: write_lock(&plant_rw); write_unlock(&plant_rw); break;
+    case 32: p = plant_map(d, addr, &pg);
+             memset((void *)p, 0, PAGE_SIZE + get_user_reg(regs, 3)); break;
     case 31: p = xzalloc_array(char, 40); xfree((void *)p); p[0] = 1;
              for ( depth = 0; depth < 99; depth++ ) xfree(xzalloc_array(char, 40));
              break;

@@ -87,6 +87,14 @@ def test_the_report_names_the_file_and_line_of_the_mistake(
     assert int(line) > 1
 
 
+def test_an_overrun_inside_of_a_copy_names_who_copied(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    with pytest.raises(faults.XenAccess, match="past the end of the mapped guest page") as caught:
+        vm.smc(FFA.ID_GET, Plant.COPY_OVERRUN, vm.memory.allocate(), 16)
+    assert caught.value.report.where.startswith("xen/arch/arm/tee/ffa.c:")
+    assert caught.value.report.backtrace[-1].startswith("do_trap_smc")
+
+
 def test_the_report_lists_the_way_there_the_locks_and_the_calls(planted: Machine) -> None:
     report = commit(planted, Plant.LOCK_TWICE).report
     assert any("ffa_handle_call" in place or "plant" in place for place in report.backtrace)
