@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -163,7 +163,8 @@ def _reason(report: pytest.TestReport | pytest.CollectReport, outcome: Outcome) 
     if outcome is Outcome.PASSED:
         return ""
     if outcome is Outcome.KNOWN_DEFECT:
-        return str(getattr(report, "wasxfail", "")).removeprefix("reason: ")
+        reason = str(getattr(report, "wasxfail", "")).removeprefix("reason: ")
+        return reason.removeprefix("known defect: ")
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     if crash := getattr(report.longrepr, "reprcrash", None):
@@ -218,15 +219,23 @@ def print_tables(results: Iterable[Result], console: Console) -> None:
     """Print a table for each tree, an ABI a line, and what is to be known of it below."""
     for tree, of_tree in _by_tree(results).items():
         console.print(_table(tree, of_tree))
-        for outcome in (Outcome.FAILED, Outcome.KNOWN_DEFECT):
-            for result in of_tree:
-                if result.outcome is outcome:
-                    console.print(
-                        f"[{outcome.colour}]{outcome.title}[/] {escape(result.abi)}: "
-                        f"{escape(result.name)}: {escape(result.reason)}",
-                        soft_wrap=True,
-                        highlight=False,
-                    )
+        for outcome, line in _explanations(of_tree):
+            marked = f"[{outcome.colour}]{outcome.title}[/] {escape(line)}"
+            console.print(marked, soft_wrap=True, highlight=False)
+
+
+def _explanations(results: list[Result]) -> Iterator[tuple[Outcome, str]]:
+    """Yield a line for each failed test, and one for each known defect whatever it breaks."""
+    defects: dict[str, list[Result]] = {}
+    for result in results:
+        if result.outcome is Outcome.FAILED:
+            yield Outcome.FAILED, f"{result.abi}: {result.name}: {result.reason}"
+        elif result.outcome is Outcome.KNOWN_DEFECT:
+            defects.setdefault(result.reason, []).append(result)
+    for reason, found in defects.items():
+        abis = ", ".join(dict.fromkeys(result.abi for result in found))
+        tests = "1 test" if len(found) == 1 else f"{len(found)} tests"
+        yield Outcome.KNOWN_DEFECT, f"{reason} ({tests} of {abis})"
 
 
 def _table(tree: str, results: list[Result]) -> Table:

@@ -13,6 +13,9 @@ EPILOG = options.epilog(
     "ffashim run --xen ~/src/xen --config FFA_VM_TO_VM=n",
 )
 
+# A table is all that is shown here, so pytest need not work out how each test failed.
+_BRIEF = ("--assert=plain", "--tb=line", "--no-summary")
+
 
 def run(
     xen: options.Xen = None,
@@ -36,6 +39,7 @@ def run(
     console.print(tree.describe(), style="bold")
     walk(machine, console)
     console.print("\nConformance", style="bold")
-    results = run_suite(subject_arguments(xen, patch, config, compiler))
+    results = run_suite([*subject_arguments(xen, patch, config, compiler), *_BRIEF])
     if report.failed(results):
+        console.print("`ffashim check` on the same tree shows how each of them failed.")
         raise typer.Exit(1)

@@ -52,7 +52,7 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
             "--continue-on-collection-errors",
             "-oxfail_strict=true",
             "--no-header",
-            "--no-summary",
+            "-rN",
             "--quiet",
             *arguments,
             str(paths.SUITE),

@@ -188,4 +188,22 @@ def test_the_table_counts_each_abi_and_explains_the_defects() -> None:
     assert cells["FFA_RUN"] == ["1", "1"]
     assert cells["all"] == ["2", "0", "1", "1"]
     assert "Conformance of 4.20" in text
-    assert "known defect FFA_RUN: test_c: [why]" in text
+    assert "known defect [why] (1 test of FFA_RUN)" in text
+
+
+def test_a_defect_is_explained_once_and_each_failure_by_name() -> None:
+    found = [
+        Result("", abi, "", f"test_{n}", outcome, 0, "it is wrong")
+        for outcome in (Outcome.KNOWN_DEFECT, Outcome.FAILED)
+        for n, abi in enumerate(("FFA_RUN", "FFA_RUN", "FFA_YIELD"))
+    ]
+    console = Console(file=io.StringIO(), width=100)
+    print_tables(found, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert "known defect it is wrong (3 tests of FFA_RUN, FFA_YIELD)" in lines
+    assert [line for line in lines if line.startswith("failed")] == [
+        "failed FFA_RUN: test_0: it is wrong",
+        "failed FFA_RUN: test_1: it is wrong",
+        "failed FFA_YIELD: test_2: it is wrong",
+    ]
