@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from ffashim import capabilities, kconfig, loader
+from ffashim import capabilities, loader
 from ffashim.defaults import default_spmc, partitions
 from ffashim.errors import FfashimError
 from ffashim.loader import Extension
 from ffashim.machine import Machine
 from ffashim.source import Tree, resolve, resolve_default
 from ffashim.spmc import Spmc
+from ffashim.variants import variants
 from ffashim.vm import Vm
 
 _machines: dict[Path, Machine] = {}
@@ -80,10 +81,7 @@ def _variants(
     trees = [resolve(spec, patches=files) for spec in specs] or [resolve_default(patches=files)]
     found: list[tuple[str, Tree, dict[str, str]]] = []
     for tree in trees:
-        choices = [settings]
-        if "FFA_VM_TO_VM" not in settings and kconfig.has_symbol(tree.xen, "FFA_VM_TO_VM", cc=cc):
-            choices = [{**settings, "FFA_VM_TO_VM": value} for value in "ny"]
-        for choice in choices:
+        for choice in variants(tree, settings, cc):
             names = [f"{name}={value}" for name, value in choice.items()]
             name = "-".join([tree.spec.rpartition("@")[2].rpartition("/")[2], *names])
             found.append((name, tree, choice))

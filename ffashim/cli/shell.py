@@ -17,7 +17,8 @@ EPILOG = options.epilog(
 
 _BANNER = """\
 {tree}
-xen is the booted machine, spmc its secure world, vm a guest, FFA the function IDs.
+xen is the booted machine, spmc its secure world, FFA the function IDs, and vm a guest that has
+negotiated the version of the mediator.
 Try vm.smc(FFA.ID_GET), help(vm), help(xen)."""
 
 
@@ -33,9 +34,11 @@ def shell(
     """
     settings = options.settings(config)
     tree, machine = subject.boot_one(xen, patch, settings, options.compiler(cc))
+    from ffashim.capabilities import highest_version
     from ffashim.ffa import FFA
 
-    names = {"xen": machine, "spmc": machine.spmc, "vm": machine.create_vm(), "FFA": FFA}
+    vm = machine.create_vm(str(highest_version(machine)))
+    names = {"xen": machine, "spmc": machine.spmc, "vm": vm, "FFA": FFA}
     _prompt(_BANNER.format(tree=tree.describe()), names)
 
 
