@@ -83,7 +83,7 @@ def missing(
     if version is not None and highest_version(machine) < Version.parse(version):
         return f"needs a mediator of FF-A {version}; this tree's is {highest_version(machine)}"
     if abi is not None:
-        if abi not in FFA:
+        if not isinstance(abi, FFA):
             raise UsageError(f"needs(abi={abi!r}): no FF-A function")
         if abi not in handled(machine):
             return f"needs FFA_{abi.name}, which this tree's mediator does not handle"

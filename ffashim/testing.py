@@ -15,7 +15,7 @@ from ffashim.descriptors import (
     PartitionInfoRegs,
     decode_partition_infos,
 )
-from ffashim.ffa import FFA, ID_SECURE, V1_2, FfaError, PartitionProperty
+from ffashim.ffa import FFA, ID_SECURE, V1_2, PartitionProperty
 from ffashim.machine import Machine, Point
 from ffashim.spmc import SecurePartition, Spmc
 from ffashim.vm import UnexpectedReply, Vm
@@ -26,13 +26,6 @@ from ffashim.vm import UnexpectedReply, Vm
 def serves_without_version(machine: Machine) -> bool:
     """Tell whether calls of a guest that has negotiated no version are served."""
     return machine.create_vm().smc(FFA.ID_GET).ok
-
-
-def serves_smc64_of_32_bit_guests(machine: Machine) -> bool:
-    """Tell whether a 32-bit guest may use function IDs of the 64-bit convention (SMCCC, 2.5)."""
-    vm = machine.create_vm("1.1", bits=32)
-    tx, rx = vm.memory.allocate(), vm.memory.allocate()
-    return vm.smc(FFA.RXTX_MAP_64, tx, rx, 1).error is not FfaError.NOT_SUPPORTED
 
 
 def hides_buffers(machine: Machine) -> bool:
@@ -62,8 +55,10 @@ def boot_with(machine: Machine, partitions: Iterable[SecurePartition], **options
 
 
 def described(vm: Vm) -> PartitionInfo:
-    """Return what other endpoints are told of a guest: it has no UUID, and sends, never receives,
-    direct messages."""
+    """Return what other endpoints are told of a guest.
+
+    It has no UUID; it sends direct messages, and receives none.
+    """
     properties = (
         PartitionProperty.DIRECT_REQ_SEND
         | PartitionProperty.INDIRECT_MSGS

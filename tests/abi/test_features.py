@@ -43,9 +43,15 @@ def promises_smc64_to_32_bit_guests(xen: Machine) -> bool:
     return reports(xen.create_vm("1.1", bits=32), FFA.RXTX_MAP_64)
 
 
+def reports_set_in_vain(xen: Machine) -> bool:
+    vm = xen.create_vm("1.1")
+    set_one = vm.smc(FFA.NOTIFICATION_SET, vm.id << 16 | 0x8001, 0, 1)
+    return reports(vm, FFA.NOTIFICATION_SET) and set_one.error is FfaError.NOT_SUPPORTED
+
+
 @pytest.mark.parametrize("fid", MANDATORY, ids=lambda fid: fid.name)
 def test_what_every_guest_needs_is_there(vm: Vm, fid: FFA) -> None:
-    # FF-A 1.2, table 13.? of mandatory interfaces; FF-A ACS ffa_features.
+    # FF-A ACS ffa_features has the list.
     reply = vm.smc(FFA.FEATURES, fid)
     assert reply.ok
     assert not any(reply[1:8])
@@ -58,6 +64,11 @@ def test_ffa_interrupt_is_there(vm: Vm) -> None:
     assert reports(vm, FFA.INTERRUPT)
 
 
+@pytest.mark.known_defect(
+    reports_set_in_vain,
+    "NOTIFICATION_SET is reported, yet none can be set: the sender's ID is"
+    " taken for the receiver's",
+)
 def test_what_is_reported_can_be_called(xen: Machine, vm: Vm) -> None:
     there = handled(xen) | ANSWERS
     assert not [fid.name for fid in FFA if reports(vm, fid) and fid not in there]
@@ -91,9 +102,7 @@ def test_what_came_with_1_2_is_not_reported_to_older_guests(
 
 @pytest.mark.needs(abi=FFA.FEATURES, version="1.2")
 @pytest.mark.parametrize("fid", sorted(SINCE_1_2), ids=lambda fid: fid.name)
-def test_what_came_with_1_2_is_reported_to_guests_of_1_2(
-    xen: Machine, vm: Vm, fid: FFA
-) -> None:
+def test_what_came_with_1_2_is_reported_to_guests_of_1_2(xen: Machine, vm: Vm, fid: FFA) -> None:
     assert reports(vm, fid) == (fid in handled(xen))
 
 
@@ -123,7 +132,7 @@ def test_since_1_2_the_largest_rx_and_tx_is_told_truthfully(vm: Vm, fid: FFA) ->
     "feature", [Feature.NOTIF_PEND_INTR, Feature.SCHEDULE_RECV_INTR], ids=lambda f: f.name
 )
 def test_interrupts_of_notifications_are_private_to_a_vcpu(vm: Vm, feature: Feature) -> None:
-    # SGIs or PPIs: each vCPU gets its own (FF-A 1.2, 10.4). Helpers of notifications see them come.
+    # SGIs or PPIs: each vCPU gets its own (FF-A 1.2, 10.4).
     reply = vm.smc(FFA.FEATURES, feature)
     assert reply.ok
     assert reply.w(2) < 32

@@ -8,7 +8,8 @@ from ffashim import FFA, Machine
 
 def get_regs_is_32_bit(machine: Machine) -> bool:
     """Tell whether the tree gives FFA_PARTITION_INFO_GET_REGS the SMC32 number."""
-    return machine.extension.record["constants"].get("FFA_PARTITION_INFO_GET_REGS") == 0x8400_008B
+    constants = machine.extension.record["constants"]
+    return bool(constants.get("FFA_PARTITION_INFO_GET_REGS") == 0x8400_008B)
 
 
 def check(xen: Machine, fid: FFA) -> None:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """FFA_RXTX_UNMAP: a guest takes its buffers back (FF-A 1.2, 13.7)."""
 
+from collections.abc import Callable
+
 import pytest
 
-from ffashim import FFA, FfaError, Machine, Spmc, Vm
-from ffashim.testing import hides_buffers, serves_without_version
+from ffashim import FFA, FfaError, Machine, Spmc, Vm, XenFault
+from ffashim.testing import at_each_point, hides_buffers, serves_without_version
 
 
 @pytest.fixture
@@ -81,6 +83,54 @@ def test_rx_that_the_guest_owns_is_not_unmapped(mapped: Vm) -> None:
     assert mapped.smc(FFA.RXTX_UNMAP).ok
 
 
+# --- another vCPU is in the middle of a call -----------------------------------------------------
+
+
+def take_rx_away(xen: Machine, *calls: FFA) -> int:
+    """Make these calls on a second vCPU, at every point of the first one's PARTITION_INFO_GET.
+
+    Returns how many points there were. Xen may refuse what it likes, but it may not write to a
+    buffer that it has let go.
+    """
+    vm = xen.create_vm("1.1", vcpus=2)
+    vm.map_rxtx()
+
+    def take() -> None:
+        for fid in calls:
+            vm.vcpus[1].smc(fid)
+
+    return sum(1 for _ in at_each_point(xen, vm.partition_info_get, take))
+
+
+def crashes(*calls: FFA) -> Callable[[Machine], bool]:
+    def probe(xen: Machine) -> bool:
+        try:
+            take_rx_away(xen, *calls)
+        except XenFault:
+            return True
+        return False
+
+    return probe
+
+
+@pytest.mark.known_defect(
+    crashes(FFA.RXTX_UNMAP), "unmaps RX that Xen is writing to for another vCPU: a crash or worse"
+)
+def test_rx_is_not_unmapped_while_xen_fills_it(xen: Machine) -> None:
+    assert take_rx_away(xen, FFA.RXTX_UNMAP)
+
+
+@pytest.mark.known_defect(
+    crashes(FFA.RX_RELEASE, FFA.RXTX_UNMAP),
+    "a guest can release, then unmap RX that Xen is writing to for another vCPU: a crash or worse",
+)
+def test_rx_is_not_released_and_unmapped_while_xen_fills_it(xen: Machine) -> None:
+    # rx_is_free is all that tells who owns RX; the guest counts as owner before Xen is done.
+    assert take_rx_away(xen, FFA.RX_RELEASE, FFA.RXTX_UNMAP)
+
+
+# --- the SPMC ----------------------------------------------------------------------------------
+
 # An SPMC that has FFA_RX_ACQUIRE knows the guests' buffers.
 
 UNTOLD = pytest.mark.known_defect(
@@ -94,6 +144,23 @@ def test_the_spmc_is_told_which_guests_buffers_go(spmc: Spmc, mapped: Vm) -> Non
     mapped.smc(FFA.RXTX_UNMAP)
     assert spmc.calls(FFA.RXTX_UNMAP)[-1].x1 == mapped.id << 16
     assert mapped.id not in spmc.state.buffers
+
+
+def keeps_dead_guests(xen: Machine) -> bool:
+    vm = xen.create_vm("1.1")
+    vm.map_rxtx()
+    xen.spmc.on(FFA.RXTX_UNMAP).error(FfaError.INVALID_PARAMETERS)
+    return not vm.destroy()
+
+
+@pytest.mark.known_defect(
+    keeps_dead_guests,
+    "a dead guest stays for ever, silently, if the SPMC does not know its buffers",
+)
+def test_buffers_that_the_spmc_does_not_know_go_with_the_guest(spmc: Spmc, mapped: Vm) -> None:
+    # INVALID_PARAMETERS: it has no buffers of this guest (13.7), so nothing holds their pages.
+    spmc.on(FFA.RXTX_UNMAP).error(FfaError.INVALID_PARAMETERS)
+    assert mapped.destroy()
 
 
 @UNTOLD

@@ -51,9 +51,7 @@ ECHO = pytest.mark.known_defect(
 )
 
 
-@pytest.mark.parametrize(
-    "asked", [pytest.param("1.0", marks=ECHO), "1.1", "1.2", "1.3", "1.65535"]
-)
+@pytest.mark.parametrize("asked", [pytest.param("1.0", marks=ECHO), "1.1", "1.2", "1.3", "1.65535"])
 def test_the_answer_is_the_version_that_xen_implements(xen: Machine, asked: str) -> None:
     # A caller of a later minor version is told what there is, and may go down to it (13.2.1).
     reply = xen.create_vm().smc(FFA.VERSION, int(Version.parse(asked)))

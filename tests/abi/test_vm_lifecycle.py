@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The life of a guest: secure partitions are told of it, and nothing is left of it (FF-A 1.2, 18.3).
+"""
+
+import pytest
+
+from ffashim import FFA, DomainError, FfaError, Machine, SecurePartition, Spmc, Vm
+from ffashim.ffa import MSG_FLAG_FRAMEWORK, FrameworkMessage, PartitionProperty
+from ffashim.spmc import script
+from ffashim.traffic import (
+    SP,
+    Footprint,
+    always,
+    bind,
+    footprint,
+    forgets_failed_vm,
+    frees_what_the_timer_needs,
+    gives_up_on_retry,
+    guest,
+    share,
+    transaction,
+)
+
+CREATED, DESTROYED = FrameworkMessage.VM_CREATED, FrameworkMessage.VM_DESTROYED
+BITS = 1 << 32 | 1
+TOLD = PartitionProperty.NOTIF_CREATED | PartitionProperty.NOTIF_DESTROYED
+
+
+def told(spmc: Spmc, kind: FrameworkMessage) -> list[tuple[int, int]]:
+    """(partition, VM) of each message of this kind, in order."""
+    return [
+        (smc.x1 & 0xFFFF, smc.x5)
+        for smc in spmc.calls(FFA.MSG_SEND_DIRECT_REQ_32)
+        if smc.x2 == MSG_FLAG_FRAMEWORK | kind
+    ]
+
+
+def on(spmc: Spmc, kind: FrameworkMessage, sp: int = 0) -> script.On:
+    """A rule for the messages of this kind, to one partition or all."""
+    rule = spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(kind)
+    return rule.when(lambda x: x[1] == sp) if sp else rule
+
+
+def busy(xen: Machine) -> Vm:
+    """A guest that has everything a guest can have: buffers, memory shared, notifications."""
+    vm = guest(xen)
+    assert share(vm, transaction(vm, (vm.memory.allocate(3), 3))).ok
+    assert vm.partition_info_get().ok
+    bind(vm, BITS)
+    return vm
+
+
+def keeps_shares(machine: Machine) -> bool:
+    """Whether teardown leaves memory shared."""
+    vm = guest(machine)
+    share(vm)
+    vm.destroy()
+    return bool(machine.spmc.memory.shares)
+
+
+LEAK = pytest.mark.known_defect(keeps_shares, "does not reclaim what a dead guest shared")
+FORGETS = pytest.mark.known_defect(
+    forgets_failed_vm,
+    "frees the context of a guest before its teardown: SPs are not told, the bitmaps stay",
+)
+FREED = pytest.mark.known_defect(
+    frees_what_the_timer_needs,
+    "frees the context of a domain whose teardown is to be retried: the timer runs on freed memory",
+)
+GIVES_UP = pytest.mark.known_defect(gives_up_on_retry, "gives up on an SP that answers RETRY")
+
+
+# --- being told --------------------------------------------------------------------------------------
+
+
+@pytest.mark.spmc(partitions=[SecurePartition(0x8001 + n, properties=n << 6) for n in range(4)])
+def test_partitions_are_told_what_they_subscribed_to(xen: Machine, spmc: Spmc) -> None:
+    # Bit 6 of the properties: of VMs created; bit 7: of VMs destroyed (Table 13.37).
+    xen.create_vm(domid=9).destroy()
+    assert told(spmc, CREATED) == [(0x8002, 10), (0x8004, 10)]
+    assert told(spmc, DESTROYED) == [(0x8003, 10), (0x8004, 10)]
+
+
+def test_they_are_told_before_the_guest_runs(xen: Machine, spmc: Spmc) -> None:
+    assert not told(spmc, CREATED)
+    xen.create_vm()
+    assert told(spmc, CREATED)
+
+
+def test_a_guest_without_the_mediator_is_nobodys_business(xen: Machine, spmc: Spmc) -> None:
+    asked = len(spmc.log)
+    xen.create_vm(tee=False).destroy()
+    assert len(spmc.log) == asked
+
+
+@pytest.mark.spmc(partitions=[])
+def test_there_may_be_no_partition(xen: Machine) -> None:
+    guest(xen).destroy()
+
+
+@pytest.mark.known_defect(always, "tells an SP once for each of its UUIDs")
+@pytest.mark.spmc(
+    partitions=[SecurePartition(0x8001, ["0" * 31 + "1", "0" * 31 + "2"], properties=TOLD)]
+)
+def test_a_partition_of_two_services_is_told_once(xen: Machine, spmc: Spmc) -> None:
+    xen.create_vm(domid=1).destroy()
+    assert told(spmc, CREATED) == [(0x8001, 2)]
+    assert told(spmc, DESTROYED) == [(0x8001, 2)]
+
+
+@pytest.mark.parametrize("status", [FfaError.RETRY, FfaError.INTERRUPTED])
+def test_a_partition_that_is_not_ready_is_asked_again(
+    xen: Machine, spmc: Spmc, status: FfaError
+) -> None:
+    on(spmc, CREATED, SP).status(status, times=3)
+    xen.create_vm(domid=1)
+    assert told(spmc, CREATED)[:4] == [(SP, 2)] * 4
+
+
+# --- a domain that cannot be created ------------------------------------------------------------------
+
+
+@FORGETS
+@pytest.mark.parametrize("status", [FfaError.DENIED, FfaError.NO_MEMORY, FfaError.RETRY])
+def test_a_partition_that_refuses_a_guest(xen: Machine, spmc: Spmc, status: FfaError) -> None:
+    before = footprint(xen)
+    on(spmc, CREATED, 0x8003).status(status)
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=1)
+    # Who was told of the guest is told that it is gone; who refused it never knew it.
+    assert (SP, 2) in told(spmc, DESTROYED)
+    assert (0x8003, 2) not in told(spmc, DESTROYED)
+    assert (footprint(xen), spmc.residue(2)) == (before, [])
+
+
+@FORGETS
+def test_a_partition_that_answers_nonsense(xen: Machine, spmc: Spmc) -> None:
+    before = footprint(xen)
+    on(spmc, CREATED, 0x8003).reply(FFA.SUCCESS_32)
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=1)
+    assert (footprint(xen), spmc.residue(2)) == (before, [])
+
+
+@FORGETS
+def test_creation_that_fails_after_the_mediator_leaves_nothing(xen: Machine, spmc: Spmc) -> None:
+    before = footprint(xen)
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=1, fail_late=True)
+    assert (footprint(xen), spmc.residue(2)) == (before, [])
+
+
+@FORGETS
+def test_its_id_can_be_used_again(xen: Machine, spmc: Spmc) -> None:
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=1, fail_late=True)
+    assert not spmc.residue(2)
+    xen.create_vm(domid=1)
+
+
+def _without_memory(machine: Machine, start: object, nth: int) -> tuple[bool, Footprint, list[str]]:
+    machine.restore(start)
+    machine.fail_allocation(nth)
+    try:
+        machine.create_vm(domid=1)
+    except DomainError:
+        return True, footprint(machine), machine.spmc.residue(2)
+    return False, footprint(machine), []
+
+
+def test_no_memory_at_any_point_leaves_nothing(xen: Machine) -> None:
+    # Allocations come before anybody is told; each of them in turn fails.
+    start, clean = xen.snapshot(), footprint(xen)
+    for nth in range(1, 9):
+        failed, left, residue = _without_memory(xen, start, nth)
+        if not failed:
+            assert nth > 1
+            return
+        assert (left, residue) == (clean, [])
+    pytest.fail("every allocation of a domain_create() failed, and it went on allocating")
+
+
+@pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
+@FORGETS
+def test_an_spmc_without_room_for_a_bitmap(xen: Machine, spmc: Spmc) -> None:
+    before = footprint(xen)
+    spmc.on(FFA.NOTIFICATION_BITMAP_CREATE).error(FfaError.NO_MEMORY)
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=1)
+    assert (footprint(xen), spmc.residue(2)) == (before, [])
+
+
+@pytest.mark.parametrize("domid", [0x7FF0, 0x7FFF, 0xFFFF])
+def test_ids_beyond_those_of_guests_are_refused(xen: Machine, spmc: Spmc, domid: int) -> None:
+    if domid < 0xFFFF and serves_reserved_ids(xen):
+        pytest.skip("this tree leaves reserved domain IDs to the toolstack")
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=domid)
+    assert not told(spmc, CREATED)
+
+
+def serves_reserved_ids(machine: Machine) -> bool:
+    start = machine.snapshot()
+    try:
+        machine.create_vm(domid=0x7FF0)
+    except DomainError:
+        return False
+    finally:
+        machine.restore(start)
+    return True
+
+
+# --- death ----------------------------------------------------------------------------------------------
+
+
+@LEAK
+def test_nothing_is_left_of_a_guest(xen: Machine, spmc: Spmc) -> None:
+    before = footprint(xen)
+    vm = busy(xen)
+    assert vm.destroy()
+    assert not vm.exists
+    assert (footprint(xen), spmc.residue(vm.id)) == (before, [])
+
+
+@pytest.mark.parametrize("version", [None, "1.0", "1.1"])
+def test_a_guest_that_did_little_dies(xen: Machine, spmc: Spmc, version: str | None) -> None:
+    before = footprint(xen)
+    vm = xen.create_vm(version)
+    assert vm.destroy()
+    assert (footprint(xen), spmc.residue(vm.id)) == (before, [])
+
+
+@LEAK
+def test_the_other_guest_lives_on(xen: Machine, spmc: Spmc) -> None:
+    first, second = busy(xen), busy(xen)
+    assert first.destroy()
+    assert not spmc.residue(first.id)
+    assert [s.sender for s in spmc.memory.shares.values()] == [second.id]
+    assert second.smc(FFA.RX_RELEASE).ok
+    assert second.partition_info_get().ok
+    assert share(second).ok
+
+
+@LEAK
+def test_a_new_guest_of_the_same_id_starts_afresh(xen: Machine, spmc: Spmc) -> None:
+    busy(xen).destroy()
+    vm = busy(xen)
+    assert vm.domid == 1
+    assert len(spmc.memory.shares) == 1
+
+
+def keeps_bitmap(machine: Machine) -> bool:
+    vm = guest(machine, buffers=False)
+    if not bind(vm, BITS).ok:
+        return False
+    machine.spmc.notifications.notify(SP, vm.id, BITS)
+    vm.destroy()
+    return bool(machine.spmc.residue(vm.id))
+
+
+@pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
+@pytest.mark.known_defect(
+    keeps_bitmap, "does not collect what is pending: the SPMC keeps the bitmap, and the ID is lost"
+)
+def test_a_guest_may_die_with_notifications_pending(xen: Machine, spmc: Spmc) -> None:
+    # The SPMC denies the end of a bitmap in which something is pending (17.2, Hafnium).
+    vm = guest(xen, buffers=False)
+    assert bind(vm, BITS).ok
+    spmc.notifications.notify(SP, vm.id, BITS)
+    vm.destroy()
+    assert not spmc.residue(vm.id)
+    assert xen.create_vm(domid=vm.domid)
+
+
+def test_a_dead_guest_is_not_interrupted(xen: Machine, spmc: Spmc) -> None:
+    vm = guest(xen, buffers=False)
+    vm.destroy()
+    spmc.on(FFA.NOTIFICATION_INFO_GET_64).reply(FFA.SUCCESS_64, 0, 1 << 7, vm.id, times=1)
+    xen.raise_irq(spmc.sri)
+    assert not xen.virqs
+
+
+# --- a secure world that is not ready ------------------------------------------------------------------
+
+
+@GIVES_UP
+@FREED
+@pytest.mark.parametrize("status", [FfaError.RETRY, FfaError.INTERRUPTED])
+def test_an_sp_that_is_not_ready_is_told_later(
+    xen: Machine, spmc: Spmc, status: FfaError
+) -> None:
+    # The hypervisor must send the message again (18.3). Xen: eleven times, then each second.
+    before = footprint(xen)
+    vm = xen.create_vm("1.1")
+    on(spmc, DESTROYED, SP).status(status, times=25)
+    vm.destroy()
+    assert spmc.residue(vm.id) == [f"SP {SP:#06x} was not told that VM {vm.id} is destroyed"]
+    xen.advance(3.5)
+    assert (footprint(xen), spmc.residue(vm.id)) == (before, [])
+    assert not vm.exists
+
+
+@GIVES_UP
+@FREED
+def test_two_guests_wait_for_an_sp(xen: Machine, spmc: Spmc) -> None:
+    before = footprint(xen)
+    vms = [xen.create_vm("1.1") for _ in range(2)]
+    on(spmc, DESTROYED, SP).status(FfaError.RETRY, times=40)
+    for vm in vms:
+        vm.destroy()
+    xen.advance(10)
+    assert [spmc.residue(vm.id) for vm in vms] == [[], []]
+    assert footprint(xen) == before
+
+
+@GIVES_UP
+@FREED
+def test_guests_come_and_go_while_one_waits(xen: Machine, spmc: Spmc) -> None:
+    waiting = xen.create_vm("1.1")
+    on(spmc, DESTROYED, SP).when(lambda x: x[5] == waiting.id).status(FfaError.RETRY, times=15)
+    waiting.destroy()
+    other = xen.create_vm("1.1", domid=50)
+    xen.advance(1.5)
+    other.destroy()
+    assert not spmc.residue(waiting.id) and not spmc.residue(other.id)
+
+
+def test_an_sp_that_fails_for_good_is_left_alone(xen: Machine, spmc: Spmc) -> None:
+    before = footprint(xen)
+    vm = xen.create_vm("1.1")
+    on(spmc, DESTROYED, SP).status(FfaError.DENIED)
+    assert vm.destroy()
+    assert told(spmc, DESTROYED).count((SP, vm.id)) == 1
+    assert footprint(xen) == before
+
+
+@LEAK
+def test_memory_that_an_sp_still_maps_is_reclaimed_later(xen: Machine, spmc: Spmc) -> None:
+    before = footprint(xen)
+    vm = guest(xen)
+    assert share(vm).ok
+    (handle,) = spmc.memory.shares
+    spmc.memory.retrieve(SP, handle)
+    assert not vm.destroy()
+    assert vm.exists
+    xen.advance(2.5)
+    assert list(spmc.memory.shares) == [handle]
+    spmc.memory.relinquish(SP, handle)
+    xen.advance(1)
+    assert not spmc.memory.shares
+    assert not vm.exists
+    assert footprint(xen) == before
+
+
+@LEAK
+def test_two_guests_wait_for_their_memory(xen: Machine, spmc: Spmc) -> None:
+    before = footprint(xen)
+    vms = [guest(xen), guest(xen)]
+    for vm in vms:
+        assert share(vm).ok and share(vm).ok
+    for handle in list(spmc.memory.shares):
+        spmc.memory.retrieve(SP, handle)
+    assert [vm.destroy() for vm in vms] == [False, False]
+    first, *rest = spmc.memory.shares
+    spmc.memory.relinquish(SP, first)
+    xen.advance(5)
+    assert list(spmc.memory.shares) == rest
+    assert [vm.exists for vm in vms] == [True, True]
+    for handle in rest:
+        spmc.memory.relinquish(SP, handle)
+    xen.advance(5)
+    assert [vm.exists for vm in vms] == [False, False]
+    assert footprint(xen) == before
+
+
+def retries_for_ever(machine: Machine) -> bool:
+    if keeps_shares(machine):
+        return False
+    machine.spmc.on(FFA.MEM_RECLAIM).error(FfaError.ABORTED)
+    vm = guest(machine)
+    share(vm)
+    vm.destroy()
+    return machine.advance(20) > 5
+
+
+@pytest.mark.known_defect(
+    retries_for_ever, "looks for ever, each second, for memory that it has given up"
+)
+def test_memory_that_is_lost_for_good_is_given_up(xen: Machine, spmc: Spmc) -> None:
+    # The domain stays, as its pages do; there is nothing to be done about it any more.
+    vm = guest(xen)
+    assert share(vm).ok
+    spmc.on(FFA.MEM_RECLAIM).error(FfaError.ABORTED)
+    vm.destroy()
+    assert vm.exists
+    assert xen.advance(20) <= 1
+    assert xen.timers == 0
+
+
+def test_buffers_that_the_spmc_keeps_do_not_stop_it(xen: Machine, spmc: Spmc) -> None:
+    vm = guest(xen)
+    spmc.on(FFA.RXTX_UNMAP).error(FfaError.INVALID_PARAMETERS)
+    vm.destroy()
+    assert (SP, vm.id) in told(spmc, DESTROYED)
