@@ -202,18 +202,3 @@ def swaps_notification_halves(machine: Machine) -> bool:
     bind(vm, 1)
     maps = machine.spmc.state.bitmaps.get(vm.id)
     return maps is not None and any(b.bits == 1 << 32 for b in maps.bindings)
-
-
-def any_of(*probes: Callable[[Machine], bool]) -> Callable[[Machine], bool]:
-    """Make a probe that is true where one of these is; each meets a machine of its own."""
-    return _Any(tuple(probes))
-
-
-@dataclass(frozen=True)
-class _Any:
-    """Equal ones are one probe: what they found is kept by that."""
-
-    probes: tuple[Callable[[Machine], bool], ...]
-
-    def __call__(self, machine: Machine) -> bool:
-        return any(capabilities.probe(machine, each) for each in self.probes)

@@ -23,11 +23,16 @@
 #define XEN_SIZE   (HOST_XEN_PAGES * HOST_PAGE_SIZE)
 #define HEAP_SIZE  (XEN_SIZE / 2)          /* blocks; whole pages follow      */
 #define WINDOWS    1024
+#define WINDOWS_SIZE ((WINDOWS * 2 + 1) * HOST_PAGE_SIZE)
+#define FRAMES_SIZE  ((HOST_RAM_PAGES * xen_page_info_size + HOST_PAGE_SIZE - 1) \
+                      & ~(HOST_PAGE_SIZE - 1))
+#define GAP        (1UL << 30)             /* between the three, faulting     */
 #define ALIGN      128UL                   /* Xen asks for a cache line at most */
 #define CANARY     0xfeedc0dedeadbeefULL
 #define FRESH      0xa5                    /* what Xen finds in new blocks    */
 #define STALE      0xdf                    /* and in those that it freed      */
 #define CLASSES    24
+#define PAGE_RUNS  64                      /* allocations of whole pages      */
 #define QUARANTINE 32                      /* freed blocks not used again yet */
 
 unsigned char *host_directmap;
@@ -55,6 +60,15 @@ struct block {
     unsigned char data[] __attribute__((__aligned__(ALIGN)));
 };
 
+/* Whole pages that Xen has taken, in the order in which it did. */
+struct pages {
+    uint64_t serial;
+    uint64_t caller;
+    uint32_t first;                        /* of Xen's whole pages            */
+    uint8_t order;
+    bool live;
+};
+
 struct window {
     uint32_t page;                         /* of RAM, 0: none                 */
     bool mapped;
@@ -72,6 +86,8 @@ static struct {
     uint32_t next_window;
     uint32_t windows_mapped;
     uint32_t touched_nr;
+    struct pages runs[PAGE_RUNS];
+    uint32_t runs_nr;
 } state MACHINE_STATE;
 
 static struct window window[WINDOWS];
@@ -81,15 +97,38 @@ static uint16_t *xen_refs;                 /* references that Xen itself took */
 
 /* ---- Set-up ------------------------------------------------------------------- */
 
-static void *map(size_t size, int prot, int flags, int fd)
+static void *map(void *at, size_t size, int flags, int fd)
 {
-    void *p = mmap(NULL, size, prot, flags | MAP_NORESERVE, fd, 0);
+    void *p = mmap(at, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd,
+                   0);
 
     return p == MAP_FAILED ? NULL : p;
 }
 
+/*
+ * Address space for the machine, with so much of it on either side that faults
+ * that an index of 32 bits times a count of FF-A's does not lead out of it and
+ * into the host's memory, where nobody would notice.
+ */
+static unsigned char *reserve(size_t size, size_t *guard)
+{
+    for ( *guard = 1UL << 39; *guard >= 1UL << 30; *guard /= 8 )
+    {
+        void *p = mmap(NULL, size + 2 * *guard, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        if ( p != MAP_FAILED )
+            return p;
+    }
+
+    return NULL;
+}
+
 int memory_open(void)
 {
+    unsigned char *reserved;
+    size_t guard;
+
     /* Named here, they would be the module's own. */
     host_memcpy = dlsym(RTLD_DEFAULT, "memcpy");
     host_memmove = dlsym(RTLD_DEFAULT, "memmove");
@@ -103,21 +142,21 @@ int memory_open(void)
     if ( ram_fd < 0 || ftruncate(ram_fd, RAM_SIZE) )
         return errno;
 
-    view = map(RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ram_fd);
-    host_directmap = map(RAM_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-    windows = map((WINDOWS * 2 + 1) * HOST_PAGE_SIZE, PROT_NONE,
-                  MAP_PRIVATE | MAP_ANONYMOUS, -1);
-    host_frame_table = map(HOST_RAM_PAGES * xen_page_info_size,
-                           PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                           -1);
-    touch_flag = map(HOST_RAM_PAGES, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS, -1);
-    xen_refs = map(HOST_RAM_PAGES * sizeof(*xen_refs), PROT_READ | PROT_WRITE,
+    reserved = reserve(RAM_SIZE + WINDOWS_SIZE + FRAMES_SIZE + 3 * GAP, &guard);
+    if ( !reserved )
+        return ENOMEM;
+    host_directmap = reserved + guard;
+    windows = host_directmap + RAM_SIZE + GAP;
+    host_frame_table = windows + WINDOWS_SIZE + GAP;
+
+    view = map(NULL, RAM_SIZE, MAP_SHARED, ram_fd);
+    touch_flag = map(NULL, HOST_RAM_PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    xen_refs = map(NULL, HOST_RAM_PAGES * sizeof(*xen_refs),
                    MAP_PRIVATE | MAP_ANONYMOUS, -1);
-    if ( !view || !host_directmap || !windows || !host_frame_table ||
-         !touch_flag || !xen_refs ||
-         mmap(host_directmap, XEN_SIZE, PROT_READ | PROT_WRITE,
-              MAP_SHARED | MAP_FIXED, ram_fd, 0) == MAP_FAILED )
+    if ( !view || !touch_flag || !xen_refs ||
+         !map(host_directmap, XEN_SIZE, MAP_SHARED | MAP_FIXED, ram_fd) ||
+         !map(host_frame_table, FRAMES_SIZE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1) )
         return errno ? errno : ENOMEM;
 
     state.guest_used = HOST_XEN_PAGES;
@@ -134,7 +173,7 @@ static bool in(const void *base, size_t size, uintptr_t addr)
 
 bool host_in_window(const void *va)
 {
-    return in(windows, (WINDOWS * 2 + 1) * HOST_PAGE_SIZE, (uintptr_t)va);
+    return in(windows, WINDOWS_SIZE, (uintptr_t)va);
 }
 
 static struct window *window_of(const void *va)
@@ -215,6 +254,23 @@ static unsigned char *heap_base(void)
 }
 
 
+static unsigned char *xen_pages(void)
+{
+    return host_directmap + HEAP_SIZE;
+}
+
+/* Count an allocation of Xen's; true if the test wants this one to fail. */
+static bool alloc_fails(void)
+{
+    state.serial++;
+    if ( state.fail_nth <= 0 || --state.fail_nth )
+        return false;
+    if ( --state.fail_count > 0 )
+        state.fail_nth = 1;
+
+    return true;
+}
+
 static uint64_t *tail_canary(struct block *b)
 {
     return (uint64_t *)(b->data + ((b->size + 7) & ~7ULL));
@@ -267,16 +323,8 @@ void *host_heap_alloc(size_t size, size_t align, void *caller)
     struct block *b;
 
     /* The machine's own blocks have no caller, and never fail. */
-    if ( caller )
-    {
-        state.serial++;
-        if ( state.fail_nth > 0 && --state.fail_nth == 0 )
-        {
-            if ( --state.fail_count > 0 )
-                state.fail_nth = 1;
-            return NULL;
-        }
-    }
+    if ( caller && alloc_fails() )
+        return NULL;
     if ( align > ALIGN || size > HEAP_SIZE / 4 )
         return NULL;
 
@@ -355,6 +403,19 @@ uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
         nr++;
     }
 
+    for ( uint32_t n = 0; n < state.runs_nr; n++ )
+    {
+        const struct pages *run = &state.runs[n];
+
+        if ( !run->live )
+            continue;
+        if ( nr < max )
+            blocks[nr] = (ffashim_block){ run->serial,
+                                          HOST_PAGE_SIZE << run->order,
+                                          run->caller };
+        nr++;
+    }
+
     return nr;
 }
 
@@ -369,24 +430,21 @@ void ffashim_fail_allocation(int64_t nth, int64_t count)
     state.fail_count = count;
 }
 
-void *host_alloc_pages(unsigned int order)
+void *host_alloc_pages(unsigned int order, void *caller)
 {
-    uint32_t first = HEAP_SIZE / HOST_PAGE_SIZE;
+    uint32_t first = state.pages_used;
     uint32_t nr = 1U << order;
     unsigned char *va;
 
-    state.serial++;
-    if ( state.fail_nth > 0 && --state.fail_nth == 0 )
-    {
-        if ( --state.fail_count > 0 )
-            state.fail_nth = 1;
-        return NULL;
-    }
-    if ( first + state.pages_used + nr > HOST_XEN_PAGES )
+    if ( alloc_fails() || state.runs_nr == PAGE_RUNS ||
+         first + nr > HOST_XEN_PAGES - HEAP_SIZE / HOST_PAGE_SIZE )
         return NULL;
 
-    va = host_directmap + (first + state.pages_used) * HOST_PAGE_SIZE;
+    va = xen_pages() + first * HOST_PAGE_SIZE;
     state.pages_used += nr;
+    state.runs[state.runs_nr++] = (struct pages){
+        state.serial, module_offset(caller), first, order, true
+    };
     memset(va, FRESH, nr * HOST_PAGE_SIZE);
 
     return va;
@@ -394,8 +452,25 @@ void *host_alloc_pages(unsigned int order)
 
 void host_free_pages(void *va, unsigned int order)
 {
-    /* Never handed out again before a reset, so a late use can be seen. */
-    memset(va, STALE, HOST_PAGE_SIZE << order);
+    for ( uint32_t n = 0; n < state.runs_nr; n++ )
+    {
+        struct pages *run = &state.runs[n];
+
+        if ( !run->live ||
+             xen_pages() + run->first * HOST_PAGE_SIZE != va )
+            continue;
+        if ( run->order != order )
+            host_fault(FFASHIM_MEMORY, NULL, 0,
+                       "free_xenheap_pages(%p): of order %u, freed as order %u",
+                       va, run->order, order);
+        run->live = false;
+        /* Never handed out again before a reset, so a late use can be seen. */
+        memset(va, STALE, HOST_PAGE_SIZE << order);
+        return;
+    }
+
+    host_fault(FFASHIM_MEMORY, NULL, 0,
+               "free_xenheap_pages(%p): not allocated, or free already", va);
 }
 
 /* ---- Guest pages ----------------------------------------------------------------- */
@@ -565,11 +640,6 @@ struct memory_saved {
     struct saved_page *touched;
     struct window window[WINDOWS];
 };
-
-static unsigned char *xen_pages(void)
-{
-    return host_directmap + HEAP_SIZE;
-}
 
 static unsigned char *frame(uint32_t page)
 {

@@ -64,7 +64,7 @@ void xfree(void *p)
 
 void *alloc_xenheap_pages(unsigned int order, unsigned int memflags)
 {
-    return host_alloc_pages(order);
+    return host_alloc_pages(order, __builtin_return_address(0));
 }
 
 void free_xenheap_pages(void *v, unsigned int order)

@@ -77,7 +77,7 @@ def test_memory_keeps_its_contents_otherwise(vm: Vm) -> None:
     assert vm.memory.read(page, 4) == b"data"
 
 
-# --- refusals ----------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------
 
 
 def test_a_handle_that_does_not_exist(vm: Vm, spmc: Spmc) -> None:
@@ -127,7 +127,7 @@ def test_what_the_spmc_keeps_stays_shared(vm: Vm, spmc: Spmc, error: FfaError) -
     assert reclaim(vm, handle).ok
 
 
-# --- who may call, and how ---------------------------------------------------------------------------
+# --- who may call, and how ---------------------------------------------------------------------
 
 
 @pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")

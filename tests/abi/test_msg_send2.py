@@ -65,12 +65,13 @@ def received(vm: Vm) -> IndirectMessage:
     return IndirectMessage.decode(vm.rx.read(), V1_1)
 
 
-# --- to secure partitions ------------------------------------------------------------------------------
+# --- to secure partitions ----------------------------------------------------------------------
 
 
 @TO_SP
 @pytest.mark.parametrize(
-    "version", ["1.1", pytest.param("1.2", marks=pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2))]
+    "version",
+    ["1.1", pytest.param("1.2", marks=pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2))],
 )
 def test_an_sp_gets_the_message(xen: Machine, spmc: Spmc, version: str) -> None:
     vm = xen.create_vm(version)
@@ -140,7 +141,7 @@ def test_what_the_spmc_lacks_is_not_supported(vm: Vm, spmc: Spmc) -> None:
     assert not spmc.calls(FFA.MSG_SEND2)
 
 
-# --- the header ------------------------------------------------------------------------------------------
+# --- the header --------------------------------------------------------------------------------
 
 BAD_HEADERS: dict[str, dict[str, Any]] = {
     "an empty message": {"size": 0},
@@ -219,7 +220,7 @@ def test_guests_are_unknown_to_each_other_without_vm_to_vm(vm: Vm, peer: Vm) -> 
     assert send2(vm, peer.id).error is FfaError.INVALID_PARAMETERS
 
 
-# --- from secure partitions --------------------------------------------------------------------------------
+# --- from secure partitions --------------------------------------------------------------------
 
 
 @TO_SP
@@ -234,7 +235,7 @@ def test_a_message_of_an_sp_can_be_read_and_released(vm: Vm, spmc: Spmc) -> None
     assert spmc.messages.send(SP, vm.id, b"again") is None
 
 
-# --- from guest to guest -----------------------------------------------------------------------------------
+# --- from guest to guest -----------------------------------------------------------------------
 
 
 @between_vms
@@ -247,13 +248,12 @@ def test_a_guest_gets_the_message(xen: Machine, vm: Vm, peer: Vm) -> None:
 
 
 @between_vms
-def test_the_receiver_gets_an_interrupt_and_a_notification(
-    xen: Machine, vm: Vm, peer: Vm
-) -> None:
+def test_the_receiver_gets_an_interrupt_and_a_notification(xen: Machine, vm: Vm, peer: Vm) -> None:
     assert send2(vm, peer.id).ok
     assert [(i.domain, i.intid) for i in xen.virqs] == [(peer.domid, NPI)]
     info = peer.smc(FFA.NOTIFICATION_INFO_GET_64)
-    assert info.ok and info.x3 & 0xFFFF == peer.id
+    assert info.ok
+    assert info.x3 & 0xFFFF == peer.id
     # RX buffer full, of the hypervisor (9.4.2).
     assert peer.smc(FFA.NOTIFICATION_GET, peer.id, NOTIF_GET_HYP).w(7) == 1
     assert peer.smc(FFA.NOTIFICATION_GET, peer.id, NOTIF_GET_HYP).w(7) == 0
@@ -287,9 +287,7 @@ def test_guests_of_either_width_are_reached(xen: Machine, vm: Vm, bits: int) -> 
 @between_vms
 @pytest.mark.needs(vm_to_vm=True, version="1.2")
 @pytest.mark.parametrize(("sender", "receiver"), [("1.1", "1.2"), ("1.2", "1.1"), ("1.2", "1.2")])
-def test_each_reads_the_header_of_its_own_version(
-    xen: Machine, sender: str, receiver: str
-) -> None:
+def test_each_reads_the_header_of_its_own_version(xen: Machine, sender: str, receiver: str) -> None:
     vm, peer = xen.create_vm(sender), xen.create_vm(receiver)
     vm.map_rxtx()
     peer.map_rxtx()
@@ -390,14 +388,16 @@ def send_to_the_dying(machine: Machine) -> list[Reply]:
 
 @between_vms
 @pytest.mark.known_defect(
-    lambda machine: machine.extension.enabled("FFA_VM_TO_VM") and crashes(send_to_the_dying)(machine),
+    lambda machine: (
+        machine.extension.enabled("FFA_VM_TO_VM") and crashes(send_to_the_dying)(machine)
+    ),
     "writes to the receiver's RX after its teardown has unmapped it",
 )
 def test_the_receiver_may_die_meanwhile(xen: Machine) -> None:
     assert send_to_the_dying(xen)
 
 
-# --- who may call, and how ---------------------------------------------------------------------------
+# --- who may call, and how ---------------------------------------------------------------------
 
 
 @pytest.mark.known_defect(

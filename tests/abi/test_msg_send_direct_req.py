@@ -60,10 +60,11 @@ def test_every_vcpu_may_ask(xen: Machine) -> None:
 def test_no_buffers_are_needed_and_nothing_is_held(xen: Machine, vm: Vm) -> None:
     before = len(xen.heap)
     direct(vm)
-    assert len(xen.heap) == before and not xen.mappings
+    assert len(xen.heap) == before
+    assert not xen.mappings
 
 
-# --- refusals ----------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------
 
 
 def asked(spmc: Spmc) -> int:
@@ -132,7 +133,7 @@ def test_a_guest_cannot_send_framework_messages(vm: Vm, spmc: Spmc, kind: int) -
     assert not asked(spmc)
 
 
-# --- an SP that does not finish ------------------------------------------------------------------------
+# --- an SP that does not finish ----------------------------------------------------------------
 
 
 def aborts_interrupted(machine: Machine) -> bool:
@@ -168,7 +169,7 @@ def test_an_sp_that_has_not_finished_is_busy(vm: Vm, spmc: Spmc, fid: FFA) -> No
     assert direct(vm, fid=fid).error is FfaError.BUSY
 
 
-# --- who may call, and how ---------------------------------------------------------------------------
+# --- who may call, and how ---------------------------------------------------------------------
 
 
 @pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")

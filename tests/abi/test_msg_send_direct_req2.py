@@ -58,10 +58,11 @@ def test_the_nil_uuid_means_the_sp_itself(vm: Vm) -> None:
 def test_nothing_of_an_error_is_left_in_the_registers(vm: Vm) -> None:
     reply = request(vm, *PAYLOAD, receiver=NO_SP)
     assert reply.error is FfaError.INVALID_PARAMETERS
-    assert reply[1] == 0 and not any(reply[3:8])
+    assert reply[1] == 0
+    assert not any(reply[3:8])
 
 
-# --- refusals ----------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------
 
 
 def test_a_service_that_the_sp_does_not_have(vm: Vm) -> None:
@@ -106,7 +107,7 @@ def test_a_preempted_sp_is_an_interrupt_to_the_guest(vm: Vm, spmc: Spmc) -> None
     assert (reply.fid, reply.w(1)) == (FFA.INTERRUPT, SP << 16)
 
 
-# --- who may call, and how ---------------------------------------------------------------------------
+# --- who may call, and how ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

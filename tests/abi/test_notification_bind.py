@@ -37,7 +37,8 @@ def test_each_sp_has_its_own(vm: Vm, spmc: Spmc) -> None:
 
 def test_guests_do_not_share_bindings(xen: Machine, vm: Vm, spmc: Spmc) -> None:
     other = guest(xen, buffers=False)
-    assert bind(vm, 1).ok and bind(other, 1, 0x8002).ok
+    assert bind(vm, 1).ok
+    assert bind(other, 1, 0x8002).ok
     assert [b.sender for one in (vm, other) for b in bindings(spmc, one)] == [SP, 0x8002]
 
 
@@ -47,7 +48,7 @@ def test_a_32_bit_guest_binds(xen: Machine, spmc: Spmc) -> None:
     assert len(bindings(spmc, vm)) == 1
 
 
-# --- refusals ----------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("receiver", [0, 1, SP, 0xFFFF])
@@ -89,7 +90,7 @@ def test_the_spmcs_error_is_the_guests(vm: Vm, spmc: Spmc, error: FfaError) -> N
     assert bind(vm, 1).error is error
 
 
-# --- who may call, and how ---------------------------------------------------------------------------
+# --- who may call, and how ---------------------------------------------------------------------
 
 
 @SWAPPED

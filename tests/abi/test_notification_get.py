@@ -83,7 +83,7 @@ def test_guests_get_their_own(xen: Machine, vm: Vm) -> None:
     assert get(vm).w(2)
 
 
-# --- refusals ----------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("receiver", [0, 1, SP, 0xFFFF])
@@ -104,7 +104,7 @@ def test_the_spmcs_error_is_the_guests(vm: Vm, spmc: Spmc, error: FfaError) -> N
     assert get(vm).w(2) == BITS & 0xFFFFFFFF
 
 
-# --- who may call, and how ---------------------------------------------------------------------------
+# --- who may call, and how ---------------------------------------------------------------------
 
 
 def test_upper_register_halves_do_not_count(vm: Vm) -> None:

@@ -30,7 +30,7 @@ def interrupts(xen: Machine) -> list[tuple[int, int, int]]:
     return [(i.domain, i.vcpu, i.intid) for i in xen.virqs]
 
 
-# --- what the guest is told ------------------------------------------------------------------------------
+# --- what the guest is told --------------------------------------------------------------------
 
 
 def test_a_pending_notification_names_the_guest(vm: Vm, spmc: Spmc) -> None:
@@ -78,7 +78,7 @@ def test_the_32_bit_call_has_a_32_bit_answer(xen: Machine, spmc: Spmc, bits: int
     assert (reply.w(2), reply.w(3)) == (1 << 7, vm.id)
 
 
-# --- the interrupts ----------------------------------------------------------------------------------------
+# --- the interrupts ----------------------------------------------------------------------------
 
 
 def test_xen_takes_the_schedule_receiver_interrupt_on_every_cpu(xen: Machine, spmc: Spmc) -> None:
@@ -156,9 +156,7 @@ def test_a_spurious_interrupt_does_no_harm(xen: Machine, vm: Vm, spmc: Spmc) -> 
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_lists_with_vcpus_do_not_confuse_it(
-    xen: Machine, vm: Vm, spmc: Spmc, count: int
-) -> None:
+def test_lists_with_vcpus_do_not_confuse_it(xen: Machine, vm: Vm, spmc: Spmc, count: int) -> None:
     # A list is an ID and up to three vCPUs; what follows it is the next one's.
     other = guest(xen, buffers=False)
     ids = [vm.id, *range(count), other.id]
@@ -198,7 +196,7 @@ def test_what_is_pending_for_an_sp_is_no_guests(xen: Machine, vm: Vm, spmc: Spmc
     assert vm.smc(GET).error is FfaError.NO_DATA
 
 
-# --- who may call, and how ---------------------------------------------------------------------------
+# --- who may call, and how ---------------------------------------------------------------------
 
 
 def test_registers_do_not_count(vm: Vm, spmc: Spmc) -> None:

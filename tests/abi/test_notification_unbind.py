@@ -40,16 +40,18 @@ def test_the_rest_stays_bound(vm: Vm, spmc: Spmc) -> None:
 
 
 def test_what_is_free_can_be_bound_to_another(vm: Vm) -> None:
-    assert bind(vm, 1).ok and unbind(vm, 1).ok
+    assert bind(vm, 1).ok
+    assert unbind(vm, 1).ok
     assert bind(vm, 1, 0x8002).ok
 
 
 def test_a_32_bit_guest_unbinds(xen: Machine) -> None:
     vm = guest(xen, buffers=False, bits=32)
-    assert bind(vm, 1).ok and unbind(vm, 1).ok
+    assert bind(vm, 1).ok
+    assert unbind(vm, 1).ok
 
 
-# --- refusals ----------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("receiver", [0, 1, SP, 0xFFFF])
@@ -93,7 +95,7 @@ def test_the_spmcs_error_is_the_guests(vm: Vm, spmc: Spmc, error: FfaError) -> N
     assert unbind(vm, 1).error is error
 
 
-# --- who may call, and how ---------------------------------------------------------------------------
+# --- who may call, and how ---------------------------------------------------------------------
 
 
 def test_upper_register_halves_do_not_count(vm: Vm, spmc: Spmc) -> None:

@@ -76,7 +76,7 @@ def test_an_sp_that_has_nothing_to_do_waits(vm: Vm) -> None:
     assert run(vm).fid == FFA.MSG_WAIT
 
 
-# --- refusals ----------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------
 
 
 def test_an_sp_that_does_not_exist(vm: Vm) -> None:
@@ -113,7 +113,7 @@ def test_the_spmcs_error_is_the_guests(vm: Vm, spmc: Spmc, error: FfaError) -> N
     assert run(vm).error is error
 
 
-# --- who may call, and how ---------------------------------------------------------------------------
+# --- who may call, and how ---------------------------------------------------------------------
 
 
 def test_upper_register_halves_do_not_count(vm: Vm, spmc: Spmc) -> None:

@@ -87,8 +87,8 @@ extern void *host_frame_table;              /* struct page_info per page     */
 /* Translate between the directmap or a window and machine addresses. */
 bool host_va_to_ma(unsigned long va, uint64_t *ma);
 
-/* Whole pages of Xen's, 2^order of them, zeroed. NULL where none are left. */
-void *host_alloc_pages(unsigned int order);
+/* Whole pages of Xen's, 2^order of them. NULL where none are left. */
+void *host_alloc_pages(unsigned int order, void *caller);
 void host_free_pages(void *va, unsigned int order);
 
 /* @count consecutive pages for a guest. Their first mfn, or 0. */

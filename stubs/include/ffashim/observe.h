@@ -91,6 +91,21 @@ static always_inline bool ffashim_spin_trylock_(spinlock_t *l)
 #define spin_lock(l)    ({ FFASHIM_SITE(#l); ffashim_spin_lock_(l); })
 #define spin_trylock(l) ({ FFASHIM_SITE(#l); ffashim_spin_trylock_(l); })
 
+/* Plain atomic accesses have no function either. */
+#undef ACCESS_ONCE
+#define atomic_read(v) ({                                               \
+    const atomic_t *atomic_ = (v);                                      \
+                                                                        \
+    FFASHIM_POINT(FFASHIM_POINT_ATOMIC, atomic_);                       \
+    atomic_read(atomic_);                                               \
+})
+#define ACCESS_ONCE(x) (*({                                             \
+    volatile typeof(x) *once_ = &(x);                                   \
+                                                                        \
+    FFASHIM_POINT(FFASHIM_POINT_ATOMIC, once_);                         \
+    once_;                                                              \
+}))
+
 /* Copies to and from what a guest shares are switch points. */
 static always_inline void *ffashim_memcpy_(void *d, const void *s, size_t n)
 {
