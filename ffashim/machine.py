@@ -592,7 +592,7 @@ class Machine:
         self._usable()
         until = self.now + round(seconds * 1_000_000_000)
         ran = 0
-        while 0 <= (due := self.lib.ffashim_next_timer()) <= until:
+        while (due := self.lib.ffashim_next_timer()) <= until:
             self.lib.ffashim_set_now(max(due, self.now))
             self._job(self.lib.FFASHIM_JOB_TIMER)
             self._settle()

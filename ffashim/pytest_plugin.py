@@ -159,11 +159,11 @@ def xen(request: pytest.FixtureRequest, extension: Extension, spmc: Spmc) -> Ite
     """
     request.node.user_properties.append(("xen", extension.describe()))
     machine = _machine(extension)
-    needs = request.node.get_closest_marker("needs")
-    if needs is not None:
-        reason = capabilities.missing(machine, **needs.kwargs)
-        if reason:
-            pytest.skip(reason)
+    needs: dict[str, Any] = {}
+    for marker in request.node.iter_markers("needs"):  # the closest first: it has the last word
+        needs = {**marker.kwargs, **needs}
+    if reason := capabilities.missing(machine, **needs):
+        pytest.skip(reason)
     for marker in request.node.iter_markers("known_defect"):
         probe, finding = marker.args
         if capabilities.probe(machine, probe):

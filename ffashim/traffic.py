@@ -153,11 +153,6 @@ def guest(machine: Machine, *, buffers: bool = True, bits: int = 64) -> Vm:
     return vm
 
 
-def always(_machine: Machine) -> bool:
-    """No tree is known that lacks the defect."""
-    return True
-
-
 def crashes(call: Callable[[Machine], object]) -> Callable[[Machine], bool]:
     """Make a probe of something that no hypervisor survives on a tree with the defect."""
 

@@ -94,7 +94,7 @@ int64_t xen_next_timer(void)
 {
     const struct timer *next = timer_next();
 
-    return next ? next->expires : -1;
+    return next ? next->expires : LONG_MAX;
 }
 
 unsigned int xen_timers(void)

@@ -70,6 +70,8 @@ bool do_vpsci_0_1_call(struct cpu_user_regs *regs, uint32_t fid);
 bool do_vpsci_0_2_call(struct cpu_user_regs *regs, uint32_t fid);
 bool platform_smc(struct cpu_user_regs *regs);
 bool sci_handle_call(struct cpu_user_regs *regs);
+bool scmi_handle_smc(struct cpu_user_regs *regs);
+int monitor_smc(void);
 
 bool do_vpsci_0_1_call(struct cpu_user_regs *regs, uint32_t fid)
 {
@@ -89,4 +91,14 @@ bool platform_smc(struct cpu_user_regs *regs)
 bool sci_handle_call(struct cpu_user_regs *regs)
 {
     return false;
+}
+
+bool scmi_handle_smc(struct cpu_user_regs *regs)
+{
+    return false;
+}
+
+int monitor_smc(void)
+{
+    return 0;
 }

@@ -23,7 +23,6 @@ from ffashim.traffic import (
     NO_SP,
     SP,
     UPPER,
-    always,
     crashes,
     footprint,
     guest,
@@ -178,7 +177,13 @@ def test_the_guest_may_reuse_tx_at_once(vm: Vm, spmc: Spmc) -> None:
     assert share(vm).ok
 
 
-@pytest.mark.known_defect(always, "drops the tag: the SP that retrieves with it is refused")
+def drops_tag(machine: Machine) -> bool:
+    vm = guest(machine)
+    handle = handle_of(share(vm, transaction(vm, tag=7)))
+    return bool(machine.spmc.memory.shares[handle].tag == 0)
+
+
+@pytest.mark.known_defect(drops_tag, "drops the tag: the SP that retrieves with it is refused")
 def test_the_tag_reaches_the_spmc(vm: Vm, spmc: Spmc) -> None:
     # The borrower retrieves with the lender's tag, and the relayer compares (Table 10.20, 16.4).
     handle = handle_of(share(vm, transaction(vm, tag=0x1234_5678_9ABC_DEF0)))
@@ -199,6 +204,19 @@ def refused(vm: Vm, spmc: Spmc, what: MemoryTransaction | bytes) -> FfaError:
     assert footprint(machine) == before
     assert not any(references(vm, vm.memory.base + 2 * PAGE, 16))
     return error
+
+
+def region_not_supported(machine: Machine) -> bool:
+    vm = guest(machine)
+    what = access(composite_offset=0x1000)(transaction(vm))
+    return share(vm, what).error is FfaError.NOT_SUPPORTED
+
+
+def passes_on_twice(machine: Machine) -> bool:
+    vm = guest(machine)
+    page = vm.memory.allocate()
+    share(vm, transaction(vm, (page, 1), (page, 1)))
+    return bool(machine.spmc.calls(FFA.MEM_SHARE_64))
 
 
 def over_long(machine: Machine) -> bool:
@@ -347,12 +365,14 @@ class TestRefused:
     def test_an_access_descriptor_behind_the_end_of_tx(self, vm: Vm) -> None:
         assert _behind_the_page(vm) is FfaError.INVALID_PARAMETERS
 
-    @pytest.mark.known_defect(always, "NOT_SUPPORTED for a region outside the descriptor")
+    @pytest.mark.known_defect(
+        region_not_supported, "NOT_SUPPORTED for a region outside the descriptor"
+    )
     def test_a_region_outside_the_descriptor(self, vm: Vm, spmc: Spmc) -> None:
         what = access(composite_offset=0x1000)(transaction(vm))
         assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
 
-    @pytest.mark.known_defect(always, "passes on a region that lists a page twice")
+    @pytest.mark.known_defect(passes_on_twice, "passes on a region that lists a page twice")
     def test_a_page_that_is_listed_twice(self, vm: Vm, spmc: Spmc) -> None:
         page = vm.memory.allocate(2)
         what = transaction(vm, (page, 2), (page, 1))
@@ -408,7 +428,12 @@ def test_what_the_spmc_refuses_is_not_held(vm: Vm, spmc: Spmc, error: FfaError) 
     assert share(vm).ok
 
 
-@pytest.mark.known_defect(always, "hands out the SPMC's fragment offset as an error code")
+def hands_out_offset(machine: Machine) -> bool:
+    machine.spmc.on(FFA.MEM_SHARE_64).reply(FFA.MEM_FRAG_RX, 1, 0, 64)
+    return share(guest(machine)).w(2) == 64
+
+
+@pytest.mark.known_defect(hands_out_offset, "hands out the SPMC's fragment offset as an error code")
 def test_an_spmc_that_asks_for_more_is_an_error(vm: Vm, spmc: Spmc) -> None:
     spmc.on(FFA.MEM_SHARE_64).reply(FFA.MEM_FRAG_RX, 1, 0, 64)
     reply = share(vm)
@@ -441,7 +466,14 @@ def test_upper_register_halves_do_not_count(vm: Vm) -> None:
     assert vm.smc(FFA.MEM_SHARE_32, len(data) | UPPER, len(data) | UPPER, 0, UPPER).ok
 
 
-@pytest.mark.known_defect(always, "FFA_MEM_SHARE_32 reads all of x3 as the buffer's address")
+def reads_all_of_x3(machine: Machine) -> bool:
+    reply = guest(machine).smc(FFA.MEM_SHARE_32, 112, 112, UPPER)
+    return reply.error is FfaError.NOT_SUPPORTED
+
+
+@pytest.mark.known_defect(
+    reads_all_of_x3, "FFA_MEM_SHARE_32 reads all of x3 as the buffer's address"
+)
 def test_the_upper_half_of_the_address_does_not_count_for_the_32_bit_call(vm: Vm) -> None:
     data = transaction(vm).encode(version_of(vm))
     vm.tx.write(data)

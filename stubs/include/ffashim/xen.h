@@ -45,7 +45,7 @@ void xen_page_init(unsigned long mfn);
 long xen_page_refs(unsigned long mfn);      /* general references, -1: fresh  */
 
 bool xen_softirq_pending(void);
-int64_t xen_next_timer(void);               /* when, -1: none is queued       */
+int64_t xen_next_timer(void);               /* when, LONG_MAX: none queued    */
 unsigned int xen_timers(void);
 bool xen_irq_requested(unsigned int irq, unsigned int cpu);
 
