@@ -22,11 +22,12 @@ import re
 import shlex
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cffi
 from cffi.recompiler import make_c_source
@@ -69,6 +70,10 @@ XEN_QUIET = ("-w",)
 MACHINE_QUIET = ("-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-missing-field-initializers")
 
 MEDIATOR = "arch/arm/tee"
+NOT_MEDIATOR = {"optee.o"}
+"""It shares the directory and stands on parts of Xen that no machine here has."""
+GENERIC = "arch/arm/include/asm/Makefile"
+"""Lists the headers for which the architecture takes the generic ones."""
 TRAP_PATH = "arch/arm/vsmc.c"
 """Taken along where it compiles: without it calls go straight to tee_handle_call()."""
 LIBRARY = ("lib", "arch/arm/arm64/lib", "common/bitmap.c", "common/vsprintf.c")
@@ -85,6 +90,9 @@ PROBES = {
     ),
 }
 """Macro for stubs/xen to its meanings: the first whose snippet compiles is taken."""
+
+MOST_LINES = 60
+"""Of a compiler's words that an error repeats: one mistake in a header is told by every file."""
 
 Progress = Callable[[str], None]
 
@@ -110,7 +118,8 @@ class Built:
     sources: tuple[Path, ...]
     """Files of the tree that were compiled."""
     dependencies: tuple[Path, ...]
-    """Every file that was read, of the tree and of ours."""
+    """Every file that decided what was built, of the tree and of ours; and the directories in
+    which a file that is still missing would be looked for."""
     unmodelled: tuple[str, ...]
     """Functions that the mediator calls and that nothing provides: a call of one ends the test."""
     trap_path: bool
@@ -132,26 +141,19 @@ class _Build:
     def __init__(self, recipe: Recipe, work: Path, name: str, progress: Progress) -> None:
         self.recipe, self.work, self.name, self.progress = recipe, work, name, progress
         self.cc = shlex.split(recipe.cc)
-        self.generated = work / "include"
-        self.xen_include = [
-            f"-I{path}"
-            for path in (
-                STUBS / "overlay",
-                STUBS / "include",
-                self.generated,
-                recipe.xen / "include",
-                recipe.xen / "arch/arm/include",
-            )
-        ]
+        self.xen_include = xen_include(recipe.xen, work / "include")
         self.notes: list[str] = []
+        self._origin: dict[Path, Path] = {}
+        self._looked_at: set[Path] = set()
 
     def run(self) -> Built:
-        self._generate()
-        mediator = self._mediator()
+        generate(self.recipe, self.work / "include")
+        mediator, makefiles = listed(self.recipe)
+        self._looked_at.update([*makefiles, self.recipe.xen / GENERIC])
         machine = sorted((STUBS / "xen").glob("*.c"))
         host = sorted((STUBS / "host").glob("*.c"))
         self.progress(f"compiling {len(mediator)} files of the tree")
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             constants = pool.submit(self._constants, mediator[0])
             trap = pool.submit(self._try, self._xen, self.recipe.xen / TRAP_PATH)
             sources = list(pool.map(self._xen, mediator))
@@ -163,12 +165,15 @@ class _Build:
             sources += self._library(pool, [*sources, *ours])
         unmodelled = sorted(_undefined([*sources, *ours]) - _PROVIDED)
         if unmodelled:
+            # Somebody may write them next.
+            for path in self._library_files():
+                self._looked_at |= {path, path.parent}
             ours.append(self._machine(self._traps(unmodelled), []))
         extension = self._link([*sources, *ours])
         return Built(
             extension=extension,
             sources=tuple(self._origin[path] for path in sources),
-            dependencies=tuple(sorted(self._dependencies())),
+            dependencies=tuple(sorted({*self._dependencies(), *self._looked_at})),
             unmodelled=tuple(unmodelled),
             trap_path=trapped is not None,
             constants=constants.result(),
@@ -176,32 +181,6 @@ class _Build:
         )
 
     # --- what is generated ---------------------------------------------------------------------
-
-    def _generate(self) -> None:
-        """Write the headers that Xen's own build generates."""
-        for directory in ("generated", "asm", "xen"):
-            (self.generated / directory).mkdir(parents=True, exist_ok=True)
-        (self.generated / "generated/autoconf.h").write_text(self.recipe.autoconf)
-        (self.generated / "asm/asm-offsets.h").touch()
-        (self.generated / "xen/compile.h").touch()
-        makefile = self.recipe.xen / "arch/arm/include/asm/Makefile"
-        if makefile.exists():
-            for header in re.findall(r"^generic-y\s*\+=\s*(.+)$", makefile.read_text(), re.M):
-                for each in header.split():
-                    text = f"#include <asm-generic/{each}>\n"
-                    (self.generated / "asm" / each).write_text(text)
-
-    def _mediator(self) -> list[Path]:
-        """Return the files that the tree's Makefile builds for this configuration."""
-        makefile = self.recipe.xen / MEDIATOR / "Makefile"
-        enabled = set(re.findall(r"^#define (CONFIG_\w+) 1$", self.recipe.autoconf, re.M))
-        found = []
-        for condition, names in re.findall(
-            r"^obj-(y|\$\(CONFIG_\w+\))\s*\+=\s*(.+)$", makefile.read_text(), re.M
-        ):
-            if condition == "y" or condition[2:-1] in enabled:
-                found += [makefile.parent / name.replace(".o", ".c") for name in names.split()]
-        return [path for path in found if path.name != "optee.c"]
 
     def _glue(self) -> Path:
         """Have cffi write the C that makes the interface a Python module."""
@@ -239,12 +218,10 @@ class _Build:
 
     # --- compiling -----------------------------------------------------------------------------
 
-    _origin: dict[Path, Path]
-
     def _xen(self, source: Path) -> Path:
         relative = source.relative_to(self.recipe.xen).with_suffix("")
         flags = (*XEN, *XEN_QUIET, *self.xen_include)
-        return self._compile(source, "xen_" + "_".join(relative.parts), *flags)
+        return self._compile(source, "xen_" + "-".join(relative.parts), *flags)
 
     def _machine(self, source: Path, defines: Sequence[str]) -> Path:
         flags = (*XEN, "-DFFASHIM_STUBS", *defines, *WARN, *MACHINE_QUIET, *self.xen_include)
@@ -252,21 +229,9 @@ class _Build:
 
     def _host(self, source: Path) -> Path:
         own = STUBS in source.parents
-        include = self._python_include() if not own else ()
-        flags = (
-            *HOST,
-            *(WARN if own else ()),
-            f"-I{STUBS / 'include'}",
-            f"-I{STUBS / 'host'}",
-            *include,
-        )
+        include = [f"-I{STUBS / 'include'}", f"-I{STUBS / 'host'}"]
+        flags = (*HOST, *WARN, *include) if own else (*HOST, *include, f"-I{_python_headers()}")
         return self._compile(source, f"host_{source.stem}", *flags)
-
-    @staticmethod
-    def _python_include() -> tuple[str, ...]:
-        import sysconfig
-
-        return (f"-I{sysconfig.get_paths()['include']}",)
 
     def _compile(self, source: Path, stem: str, *flags: str) -> Path:
         target = self.work / f"{stem}.o"
@@ -277,9 +242,7 @@ class _Build:
                 *COMMON,
                 *flags,
                 *self.recipe.flags,
-                "-MD",
-                "-MF",
-                str(target.with_suffix(".d")),
+                *("-MD", "-MT", "o", "-MF", str(target.with_suffix(".d"))),
                 "-c",
                 str(source),
                 "-o",
@@ -287,7 +250,7 @@ class _Build:
             ],
             f"{source} does not compile",
         )
-        self.__dict__.setdefault("_origin", {})[target] = source
+        self._origin[target] = source
         return target
 
     def _try(self, compile_one: Callable[[Path], Path], source: Path) -> Path | None:
@@ -295,6 +258,7 @@ class _Build:
             return compile_one(source) if source.exists() else None
         except BuildError:
             self.notes.append(f"{source} does not compile here and is left out")
+            self._looked_at.add(source)
             return None
 
     def _probe(self, pool: ThreadPoolExecutor) -> list[str]:
@@ -317,8 +281,7 @@ class _Build:
         command = [*self.cc, *XEN, "-DFFASHIM_STUBS", *XEN_QUIET, *self.xen_include]
         done = subprocess.run(
             [*command, "-fsyntax-only", "-x", "c", "-"],
-            input=snippet,
-            text=True,
+            input=snippet.encode(),
             capture_output=True,
         )
         return done.returncode == 0
@@ -326,22 +289,17 @@ class _Build:
     def _constants(self, source: Path) -> dict[str, int]:
         """Have the compiler evaluate the mediator's macros, and read them out of the object."""
         command = [*self.cc, *XEN, *XEN_QUIET, *self.xen_include]
-        macros = subprocess.run(
-            [*command, "-E", "-dM", str(source)], text=True, capture_output=True
-        ).stdout
+        macros = _capture([*command, "-E", "-dM", str(source)]).stdout
         names = sorted(set(re.findall(r"^#define (FFA_\w+) \S", macros, re.M)))
         table, target = self.work / "constants.c", self.work / "constants.o"
         while names:
             # A line each, so that an error tells which macro is no number.
             rows = "".join(f"(unsigned long)({name}),\n" for name in names)
             table.write_text(
-                f'#include "{source}"\n#line 1 "constants"\n'
-                f"const unsigned long ffashim_constants[] = {{\n{rows}}};\n"
+                f'#line 1 "constants"\nconst unsigned long ffashim_constants[] = {{\n{rows}}};\n'
             )
-            done = subprocess.run(
-                [*command, *COMMON, "-c", str(table), "-o", str(target)],
-                text=True,
-                capture_output=True,
+            done = _capture(
+                [*command, *COMMON, "-include", str(source), "-c", str(table), "-o", str(target)]
             )
             if done.returncode == 0:
                 return dict(zip(names, _words(target, "ffashim_constants"), strict=True))
@@ -361,7 +319,7 @@ class _Build:
             wanted = re.compile(
                 rf"^(?!\s|static).*\b({'|'.join(map(re.escape, missing))})[(\[]", re.M
             )
-            chosen = [path for path in candidates if wanted.search(path.read_text())]
+            chosen = [path for path in candidates if wanted.search(_text(path))]
             candidates = [path for path in candidates if path not in chosen]
             if not chosen:
                 break
@@ -383,7 +341,7 @@ class _Build:
                 *self.cc,
                 "-shared",
                 "-Wl,-Bsymbolic",
-                f"-Wl,-T,{STUBS / 'link.ld'}",
+                *("-T", str(STUBS / "link.ld")),
                 *self.recipe.flags,
                 *map(str, objects),
                 "-o",
@@ -394,17 +352,13 @@ class _Build:
         return target
 
     def _run(self, command: Sequence[str], what: str) -> None:
-        try:
-            done = subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL)
-        except FileNotFoundError as error:
-            raise BuildError(
-                f"there is no C compiler {self.recipe.cc!r} on this machine.\n"
-                "Install one (Debian: apt-get install gcc), or name another with --cc."
-            ) from error
+        done = _capture(command)
         if done.returncode:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            if len(said) > MOST_LINES:
+                said[MOST_LINES:] = [f"... and {len(said) - MOST_LINES} more lines"]
             raise BuildError(
-                f"{what}:\n{done.stderr.strip() or done.stdout.strip()}\n"
-                f"The command was:\n    {shlex.join(command)}"
+                "\n".join([f"{what}:", *said, "The command was:", f"    {shlex.join(command)}"])
             )
         if done.stderr.strip():
             self.notes.append(done.stderr.strip())
@@ -413,12 +367,90 @@ class _Build:
         """Read what the compiler read, from its own make rules."""
         seen = set()
         for rules in self.work.glob("*.d"):
-            text = rules.read_text().replace("\\\n", " ")
-            for word in re.split(r"(?<!\\)\s+", text.split(":", 1)[1].strip()):
-                path = Path(word.replace("\\ ", " "))
+            text = rules.read_text().partition(":")[2].replace("\\\n", " ")
+            for word in re.split(r"(?<!\\)\s+", text.strip()):
+                # What make would otherwise take for its own.
+                path = Path(re.sub(r"\\([ #])", r"\1", word).replace("$$", "$"))
                 if self.work not in path.parents and path not in seen:
                     seen.add(path)
                     yield path
+
+
+def listed(recipe: Recipe) -> tuple[list[Path], list[Path]]:
+    """Return the files that the tree's Makefile builds for the mediator, and the Makefiles read."""
+    enabled = {"y", *re.findall(r"^#define CONFIG_(\w+) 1$", recipe.autoconf, re.M)}
+    sources: list[Path] = []
+    makefiles = [recipe.xen / MEDIATOR / "Makefile"]
+    for makefile in makefiles:  # which grows by those of subdirectories
+        for condition, names in re.findall(
+            r"^obj-(?:\$\(CONFIG_)?(\w+)\)?[ \t]*[+:]?=(.*)$", _makefile(makefile), re.M
+        ):
+            if condition not in enabled:
+                continue
+            for name in names.split():
+                if name.endswith("/"):
+                    makefiles.append(makefile.parent / name / "Makefile")
+                elif name not in NOT_MEDIATOR:
+                    sources.append(makefile.parent / re.sub(r"(\.init)?\.o$", ".c", name))
+    return sources, makefiles
+
+
+def generate(recipe: Recipe, directory: Path) -> None:
+    """Write the headers that Xen's own build generates into a directory."""
+    for name in ("generated", "asm", "xen"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    (directory / "generated/autoconf.h").write_text(recipe.autoconf)
+    (directory / "asm/asm-offsets.h").touch()
+    (directory / "xen/compile.h").touch()
+    makefile = recipe.xen / GENERIC
+    if not makefile.exists():
+        return
+    for names in re.findall(r"^generic-y[ \t]*\+=(.*)$", _makefile(makefile), re.M):
+        for header in names.split():
+            # One that the architecture has goes before the generic one, as in Xen's build.
+            if not (makefile.parent / header).exists():
+                (directory / "asm" / header).write_text(f"#include <asm-generic/{header}>\n")
+
+
+def xen_include(xen: Path, generated: Path, overlay: Path = STUBS / "overlay") -> list[str]:
+    """Return the options that say where Xen's files find their headers."""
+    own = (overlay, STUBS / "include", generated)
+    return [f"-I{path}" for path in (*own, xen / "include", xen / "arch/arm/include")]
+
+
+def _python_headers() -> str:
+    path = sysconfig.get_path("include")
+    if not (Path(path) / "Python.h").exists():
+        raise BuildError(
+            f"this Python's C headers are not installed: {path} has no Python.h.\n"
+            "Install them (Debian: apt-get install python3-dev; Fedora: python3-devel)."
+        )
+    return path
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise BuildError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _makefile(path: Path) -> str:
+    """Return a Makefile without comments, an assignment a line."""
+    return re.sub(r"\\\n|#.*", " ", _text(path))
+
+
+def _capture(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a compiler's command; what it says need not be text."""
+    try:
+        return subprocess.run(
+            command, text=True, errors="replace", capture_output=True, stdin=subprocess.DEVNULL
+        )
+    except OSError as error:
+        raise BuildError(
+            f"the C compiler cannot be run: {command[0]}: {error.strerror}\n"
+            "Install one (Debian: apt-get install gcc), or name another with --cc."
+        ) from error
 
 
 # What the linker script, libc and the compiler's own library provide.
@@ -480,12 +512,12 @@ def _words(path: Path, name: str) -> list[int]:
     return list(memoryview(data[start : start + size]).cast("Q"))
 
 
-def main(argv: Sequence[str]) -> int:
-    """Build the tree named on the command line and print where the extension lies."""
+def main(argv: Sequence[str]) -> NoReturn:
+    """Build the trees named on the command line and print where the extensions lie."""
     from ffashim.cli import main as command
 
-    return command(["build", *argv])
+    command(["build", *(word for tree in argv for word in ("--xen", tree))])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -135,6 +135,7 @@ def _read(xen: Path, cc: str) -> kconfiglib.Kconfig:
         return kconf
     with _environment(Path(key[0]), cc):
         kconf = _parse(Path(key[0]))
+    kconf.srctree = key[0]
     if len(_read_before) >= _KEPT:
         _read_before.clear()
     _read_before[key] = (_stamp(kconf), kconf)
@@ -175,7 +176,11 @@ def _load_defaults(kconf: kconfiglib.Kconfig, xen: Path) -> None:
 def _environment(xen: Path, cc: str) -> Iterator[None]:
     """Let Kconfig see the variables that Xen's Makefile exports, and only for a while."""
     with tempfile.TemporaryDirectory(prefix="ffashim-kconfig-") as scratch:
-        changes = {**_ENVIRONMENT, "srctree": str(xen), "CC": _named_compiler(cc, Path(scratch))}
+        # Xen's Kconfig puts $(srctree) into shell commands, unquoted.
+        srctree = Path(scratch) / "xen"
+        srctree.symlink_to(xen)
+        compiler = _named_compiler(cc, Path(scratch))
+        changes = {**_ENVIRONMENT, "srctree": str(srctree), "CC": compiler}
         saved = {name: os.environ.get(name) for name in (*changes, *_UNSET)}
         for name in _UNSET:
             os.environ.pop(name, None)
@@ -196,7 +201,10 @@ def _named_compiler(cc: str, scratch: Path) -> str:
     Xen's Kconfig looks for "gcc" or "clang" in that text, and gcc prints the name that it was
     called by: called as cc it would be taken for no known compiler, of version 0.
     """
-    words = shlex.split(cc)
+    try:
+        words = shlex.split(cc)
+    except ValueError as error:
+        raise BuildError(f"{cc} is no command of a compiler: {error}.") from error
     path = shutil.which(words[0]) if words else None
     if path is None:
         raise BuildError(f"no compiler {cc!r} is found. Install gcc or clang, or name another one.")

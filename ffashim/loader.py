@@ -9,6 +9,7 @@ directory that somebody is editing is therefore rebuilt when, and only when, it 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
@@ -17,24 +18,36 @@ import importlib.util
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cffi
+
 from ffashim import kconfig, paths
-from ffashim.errors import BuildError
+from ffashim.errors import BuildError, CacheError
 from ffashim.source import Tree, hash_files
 
 DEFAULTS: Mapping[str, str] = {"DEBUG": "y"}
 """Settings where none are given: assertions are half of what a test can see."""
 
 Progress = Callable[[str], None]
+
+_WORK = "work-"
+"""How the name of a directory starts in which something is built."""
+_FAILED = "failed"
+"""A file in those that are kept, so that the command in the error can be repeated."""
+_KEPT = 8
+"""How many of them, and how many former extensions of a tree that is being edited: another
+process may be about to load one."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +96,16 @@ def build(
     wanted = {**DEFAULTS, **(settings or {})}
     key = _key(tree, wanted, cc, flags)
     directory = paths.cache_dir() / "builds" / key
-    if found := _find(directory):
+    if found := _find(directory, tree):
         return found
-    directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory / "lock"):
-        if found := _find(directory):
-            return found
-        return _build(tree, wanted, cc, tuple(flags), directory, progress)
+    with _cache_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with _locked(directory) as got:
+            assert got
+            if found := _find(directory, tree):
+                return found
+            _sweep(directory)
+            return _build(tree, wanted, cc, tuple(flags), directory, progress)
 
 
 # --- what was asked for --------------------------------------------------------------------------
@@ -103,30 +119,36 @@ def _key(tree: Tree, settings: Mapping[str, str], cc: str, flags: Sequence[str])
         _identity(cc),
         list(flags),
         _ourselves(),
-        [sys.implementation.cache_tag, platform.machine()],
+        [sys.implementation.cache_tag, platform.machine(), cffi.__version__],
     ]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
 def _identity(cc: str) -> list[Any]:
     """Return what changes when the compiler does, without running it."""
-    found = shutil.which(cc.split()[0]) if cc.strip() else None
-    if found is None:
+    try:
+        words = shlex.split(cc)
+    except ValueError as error:
+        raise BuildError(f"--cc {cc}: not a command: {error}") from error
+    if not words or shutil.which(words[0]) is None:
+        there = bool(words) and "/" in words[0] and Path(words[0]).exists()
         raise BuildError(
-            f"there is no C compiler {cc!r} on this machine.\n"
-            "Install one (Debian: apt-get install gcc), or name another with --cc."
+            (f"{words[0]} is not executable" if there else f"there is no C compiler {cc!r}")
+            + ".\nInstall one (Debian: apt-get install gcc), or name another with --cc."
         )
-    status = os.stat(found)
-    return [cc, os.path.realpath(found), status.st_size, status.st_mtime_ns]
+    # "ccache gcc" is a command of two programs.
+    found = [(path, os.stat(path)) for word in words if (path := shutil.which(word))]
+    return [cc, [[os.path.realpath(path), s.st_size, s.st_mtime_ns] for path, s in found]]
 
 
 @functools.cache
 def _ourselves() -> str:
-    """Return a hash of our own C and of what compiles it."""
+    """Return a hash of our own C, of what compiles it and of what configures it."""
     digest = hashlib.sha256()
-    for path in sorted([paths.BUILD_PY, *paths.STUBS.rglob("*.[chl]*")]):
+    ours = [paths.BUILD_PY, Path(__file__), Path(kconfig.__file__)]
+    for path in (*ours, *sorted(paths.STUBS.rglob("*.[chl]*"))):
         if path.is_file():
-            digest.update(path.relative_to(paths.STUBS.parent).as_posix().encode())
+            digest.update(path.name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -135,27 +157,99 @@ def _ourselves() -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the death of its holder releases."""
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+def _cache_errors(directory: Path) -> Iterator[None]:
+    try:
         yield
+    except OSError as error:
+        raise CacheError(
+            f"the cache {directory} cannot be used: {error}\n"
+            "Make it writable, or set FFASHIM_CACHE to another directory."
+        ) from error
 
 
-def _find(directory: Path) -> Extension | None:
+@contextlib.contextmanager
+def _locked(directory: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a build, which the death of its holder releases.
+
+    Yields False if it is not to be waited for and somebody has it.
+    """
+    with (directory / "lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK:
+                raise
+            yield False
+        else:
+            yield True
+
+
+def _sweep(ours: Path) -> None:
+    """Clear away what killed builds have left, and all but the last that failed.
+
+    `ours` is the directory whose lock is held.
+    """
+    failed = []
+    for work in ours.parent.glob(f"*/{_WORK}*"):
+        same = work.parent == ours
+        with contextlib.nullcontext(True) if same else _locked(work.parent, wait=False) as idle:
+            if not idle:
+                continue
+            if not same and (work / _FAILED).exists():
+                failed.append(work)
+            else:
+                shutil.rmtree(work, ignore_errors=True)
+    for work in _surplus(failed):
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _surplus(paths: Iterable[Path]) -> list[Path]:
+    """Return all but the youngest that are kept."""
+
+    def age(path: Path) -> float:
+        with contextlib.suppress(OSError):
+            return -path.stat().st_mtime
+        return 0.0
+
+    return sorted(paths, key=age)[_KEPT - 1 :]
+
+
+def _find(directory: Path, tree: Tree) -> Extension | None:
     """Return what lies in the cache, unless it is damaged or no longer true."""
     try:
-        manifest = json.loads((directory / "manifest.json").read_text())
+        digest, text = (directory / "manifest").read_text().split("\n", 1)
+        if hashlib.sha256(text.encode()).hexdigest() != digest:
+            return None
+        manifest = json.loads(text)
         extension = directory / manifest["extension"]
         if _sha256(extension) != manifest["sha256"]:
             return None
         for name, stamp in manifest["inputs"].items():
             status = os.stat(name)
-            if [status.st_mtime_ns, status.st_size] != stamp[:2] and _sha256(name) != stamp[2]:
+            if [status.st_mtime_ns, status.st_size] != stamp[:2] and _content(name) != stamp[2]:
                 return None
-        return Extension(extension, manifest["record"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Extension(extension, _record(tree, manifest["record"]))
+    except (OSError, ValueError):
         return None
+
+
+def _stamp(path: Path, started: int) -> list[Any]:
+    """Return what tells later whether a file or directory has changed.
+
+    One that has changed since `started` may have been read before it did: it never holds.
+    """
+    status = os.stat(path)
+    if status.st_ctime_ns >= started:
+        return [0, 0, ""]
+    return [status.st_mtime_ns, status.st_size, _content(path)]
+
+
+def _content(path: Path | str) -> str:
+    """Return a hash of a file, or of the names of the sources in a directory."""
+    if Path(path).is_dir():
+        names = sorted(each.name for each in Path(path).glob("*.c"))
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return _sha256(path)
 
 
 def _sha256(path: Path | str) -> str:
@@ -171,32 +265,25 @@ def _build(
     directory: Path,
     progress: Progress | None,
 ) -> Extension:
-    configuration = kconfig.configure(tree.xen, settings, cc=cc.split()[0])
+    started = time.time_ns()
+    configuration = kconfig.configure(tree.xen, settings, cc=cc)
     recipe_module = _build_py()
-    with tempfile.TemporaryDirectory(dir=directory, prefix="work-") as work:
+    with _work(directory) as work:
         # A name of its own for each content: two builds can live in one interpreter.
         recipe = recipe_module.Recipe(tree.xen, configuration.autoconf, cc, flags)
         name = f"_ffashim_{os.urandom(8).hex()}"
-        built = recipe_module.build(recipe, Path(work), name, progress)
-        inputs = {
-            str(path): [(status := os.stat(path)).st_mtime_ns, status.st_size, _sha256(path)]
-            for path in {*built.dependencies, *tree.xen.rglob("Kconfig*")}
-            if path.is_file()
-        }
+        built = recipe_module.build(recipe, work, name, progress)
+        defconfig = tree.xen / "arch/arm/configs/arm64_defconfig"
+        inputs = {*built.dependencies, *tree.xen.rglob("Kconfig*"), defconfig}
         extension = directory / built.extension.name
         manifest = {
             "extension": extension.name,
             "sha256": _sha256(built.extension),
-            "inputs": inputs,
+            "inputs": {str(path): _stamp(path, started) for path in inputs if path.exists()},
             "record": {
-                "tree": tree.describe().splitlines()[0],
-                "origin": tree.origin,
-                "version": tree.version,
-                "commit": tree.commit,
-                "patches": [[patch.name, patch.sha256] for patch in tree.patches],
-                "notes": [*tree.notes, *built.notes],
+                "notes": list(built.notes),
                 "config": dict(configuration.values),
-                "symbols": list(kconfig.variants(tree.xen, cc=cc.split()[0])),
+                "symbols": list(kconfig.variants(tree.xen, cc=cc)),
                 "cc": cc,
                 "compiler": _version(cc),
                 "flags": list(flags),
@@ -209,18 +296,47 @@ def _build(
                 "trap_path": built.trap_path,
             },
         }
-        for stale in [*directory.glob("_ffashim_*.so"), directory / "manifest.json"]:
-            stale.unlink(missing_ok=True)
+        for former in _surplus(directory.glob("_ffashim_*.so")):
+            former.unlink(missing_ok=True)
         os.replace(built.extension, extension)
-        partial = Path(work) / "manifest.json"
-        partial.write_text(json.dumps(manifest))
-        os.replace(partial, directory / "manifest.json")
-    return Extension(extension, manifest["record"])
+        text = json.dumps(manifest)
+        partial = work / "manifest"
+        partial.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        os.replace(partial, directory / "manifest")
+    return Extension(extension, _record(tree, manifest["record"]))
+
+
+def _record(tree: Tree, built: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add where the tree comes from: that can change while no file that matters does."""
+    return {
+        "tree": tree.describe().splitlines()[0],
+        "origin": tree.origin,
+        "version": tree.version,
+        "commit": tree.commit,
+        "patches": [[patch.name, patch.sha256] for patch in tree.patches],
+        **built,
+        "notes": [*tree.notes, *built["notes"]],
+    }
+
+
+@contextlib.contextmanager
+def _work(directory: Path) -> Iterator[Path]:
+    """Give an empty directory, which goes again unless an error for people speaks of it."""
+    work = Path(tempfile.mkdtemp(dir=directory, prefix=_WORK))
+    try:
+        yield work
+    except BuildError as error:
+        if str(work) in str(error):
+            (work / _FAILED).touch()
+        raise
+    finally:
+        if not (work / _FAILED).exists():
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _version(cc: str) -> str:
-    done = subprocess.run([*cc.split(), "--version"], text=True, capture_output=True)
-    return done.stdout.partition("\n")[0]
+    done = subprocess.run([*shlex.split(cc), "--version"], capture_output=True)
+    return done.stdout.decode(errors="replace").partition("\n")[0]
 
 
 # --- loading -------------------------------------------------------------------------------------

@@ -354,7 +354,7 @@ def frame(fid: int, *args: int, **registers: int) -> tuple[int, ...]:
         regs[int(number)] = value
     if len(regs) > 18:
         raise UsageError(f"{len(args)} arguments: a call has at most 17, in x1 to x17")
-    if any(not 0 <= int(value) < _LIMIT for value in regs):
+    if any(not isinstance(value, int) or not 0 <= value < _LIMIT for value in regs):
         raise _out_of_range(regs)
     return tuple(regs)
 

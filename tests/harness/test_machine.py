@@ -37,6 +37,14 @@ def test_what_fits_no_register_is_refused_by_name(vm: Vm, value: object) -> None
     assert vm.smc(FFA.ID_GET).ok
 
 
+@pytest.mark.parametrize("value", [-1, 1 << 64, "one", 1.5, None])
+def test_what_fits_no_register_is_refused_in_a_batch_too(vm: Vm, value: object) -> None:
+    with pytest.raises(UsageError, match="x1="):
+        vm.batch([(FFA.ID_GET, value)])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="x1="):
+        vm.start(FFA.ID_GET, value)  # type: ignore[arg-type]
+
+
 def test_a_register_that_does_not_exist_is_refused(vm: Vm) -> None:
     with pytest.raises(UsageError, match="x18"):
         vm.start(FFA.ID_GET, x18=1)
