@@ -245,9 +245,10 @@ def _table(tree: str, results: list[Result]) -> Table:
         show_footer=True,
     )
     totals = _count(results)
-    table.add_column("ABI", footer="all", no_wrap=True)
+    table.add_column("ABI", footer="all", no_wrap=True, overflow="ellipsis", max_width=40)
     for outcome in _COLUMNS:
-        table.add_column(outcome.title, footer=str(totals[outcome]), justify="right")
+        name, total = outcome.title, str(totals[outcome])
+        table.add_column(name, footer=total, justify="right", min_width=len(name.split()[0]))
     for (abi, _), of_abi in _by_abi(results).items():
         counts = _count(of_abi)
         cells = (

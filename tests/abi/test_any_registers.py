@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whatever is in a guest's registers, the call returns, its answer is one that FF-A allows, nothing
-is held, and the secure world hears nothing that it may not be told.
+"""Any registers: whatever a guest puts into them, the call returns.
 
-Examples are the same in every run: a failure here is one of the tree, never of chance.
+Its answer is one that FF-A allows, nothing is held, and the secure world hears nothing that it may
+not be told. Examples are the same in every run: a failure here is one of the tree, never of chance.
 """
 
 from collections.abc import Callable

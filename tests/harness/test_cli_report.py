@@ -207,3 +207,13 @@ def test_a_defect_is_explained_once_and_each_failure_by_name() -> None:
         "failed FFA_RUN: test_1: it is wrong",
         "failed FFA_YIELD: test_2: it is wrong",
     ]
+
+
+def test_a_long_title_does_not_push_the_numbers_out_of_the_table() -> None:
+    found = [Result("", "An ABI " + "of a long name " * 9, "", "", Outcome.PASSED, 0)] * 1234
+    console = Console(file=io.StringIO(), width=80)
+    print_tables(found, console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert text.count("1234") == 2
+    assert "…" in text
