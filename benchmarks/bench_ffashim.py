@@ -36,7 +36,7 @@ def machine(tree: Tree) -> Machine:
     return Machine(loader.build(tree, {"DEBUG": "n"}))
 
 
-def best(run: Callable[[], Any], rounds: int = 7, before: Callable[[], Any] | None = None) -> float:
+def best(run: Callable[[], Any], rounds: int = 25, before: Callable[[], Any] | None = None) -> float:
     """Return the shortest time of several rounds, in seconds."""
     times = []
     for _ in range(rounds):
@@ -60,7 +60,7 @@ def test_a_call_from_python(machine: Machine, claim: Any) -> None:
     """`vm.smc()`, reply object included, over the C loop that calls the same handler."""
     machine.boot()
     vm = machine.create_vm("1.1")
-    smc, fid, n = vm.smc, int(FFA.ID_GET), 20_000
+    smc, fid, n = vm.smc, int(FFA.ID_GET), 5_000
 
     def calls() -> None:
         for _ in range(n):
@@ -87,7 +87,7 @@ def test_a_batch(machine: Machine, claim: Any) -> None:
     def fill() -> None:
         view[:] = data
 
-    batch = best(lambda: vm.batch_raw(frames, CALLS), before=fill)
+    batch = best(lambda: vm.batch_raw(frames, CALLS), 9, fill)
     loop = best(c_loop(machine, vm.slot))
     claim("batch call, its rate against the C loop's", loop / batch, 0.9, "of its rate", least=True)
 
@@ -106,7 +106,7 @@ def test_a_fresh_machine(machine: Machine, claim: Any) -> None:
         start = time.perf_counter()
         machine.restore(snapshot)
         times.append(time.perf_counter() - start)
-    clean = best(lambda: [machine.restore(snapshot) for _ in range(1000)]) / 1000
+    clean = best(lambda: [machine.restore(snapshot) for _ in range(500)]) / 500
     claim("a fresh booted machine with 4 SPs, from the snapshot", clean * 1e6, 10, "us")
     claim("the same after a guest with RX/TX buffers", sorted(times)[150] * 1e6, 20, "us")
 
@@ -114,7 +114,7 @@ def test_a_fresh_machine(machine: Machine, claim: Any) -> None:
 def test_a_boot(machine: Machine, claim: Any) -> None:
     """Boot from nothing, the SPMC scripted in Python."""
     spmc = default_spmc(machine.extension)
-    boots = best(lambda: [machine.boot(spmc) for _ in range(50)]) / 50
+    boots = best(lambda: [machine.boot(spmc) for _ in range(20)]) / 20
     claim("boot from nothing, the SPMC in Python", boots * 1e6, 150, "us")
 
 

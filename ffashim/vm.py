@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FRAME = struct.Struct("=18Q")
 _pack = _FRAME.pack_into
 _unpack = _FRAME.unpack
+_pack_low = struct.Struct("=8Q80x").pack_into  # most calls leave x8 to x17 zero
 _LIMIT = 1 << 64
 
 
@@ -116,32 +117,24 @@ class Vcpu:
         x5: int = 0,
         x6: int = 0,
         x7: int = 0,
-        x8: int = 0,
-        x9: int = 0,
-        x10: int = 0,
-        x11: int = 0,
-        x12: int = 0,
-        x13: int = 0,
-        x14: int = 0,
-        x15: int = 0,
-        x16: int = 0,
-        x17: int = 0,
+        *high: int,
+        **named: int,
     ) -> Reply:
         """Make a call with these registers, 64 bits each, and return the registers after it.
 
-        Of a 32-bit guest only the lower halves reach Xen, as on hardware. A physical CPU that is
-        idle takes the call, so it may be made in the middle of another one.
+        x8 to x17 follow by position or, like all of them, by name: `vm.smc(fid, x1=5, x9=7)`. Of
+        a 32-bit guest only the lower halves reach Xen, as on hardware. A physical CPU that is idle
+        takes the call, so it may be made in the middle of another one.
 
         Raises a XenFault if it does not return, UsageError for a value that is no register's.
         """
-        # fmt: off
-        try:
-            _pack(self._frame, 0, fid, x1, x2, x3, x4, x5, x6, x7, x8,
-                  x9, x10, x11, x12, x13, x14, x15, x16, x17)
-        except struct.error:
-            raise _out_of_range((fid, x1, x2, x3, x4, x5, x6, x7, x8, x9,
-                                 x10, x11, x12, x13, x14, x15, x16, x17)) from None
-        # fmt: on
+        if high or named:
+            _pack(self._frame, 0, *frame(fid, x1, x2, x3, x4, x5, x6, x7, *high, **named))
+        else:
+            try:
+                _pack_low(self._frame, 0, fid, x1, x2, x3, x4, x5, x6, x7)
+            except struct.error:
+                raise _out_of_range((fid, x1, x2, x3, x4, x5, x6, x7)) from None
         if code := self._call(0, self._slot, self.index):
             self.vm.machine._slow_call(code, self._slot, self.index)
         return Reply(_unpack(self._frame))
