@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ffashim.defaults import default_spmc
+from ffashim.descriptors import IndirectMessage
 from ffashim.errors import UsageError
 from ffashim.ffa import FFA, FfaError, Version
 from ffashim.machine import Machine
@@ -71,17 +72,29 @@ def _handled(machine: Machine) -> frozenset[FFA]:
     return frozenset(found)
 
 
+def _relays_messages(machine: Machine) -> bool:
+    sender, receiver = (machine.create_vm("1.1") for _ in range(2))
+    sender.map_rxtx()
+    receiver.map_rxtx()
+    message = IndirectMessage(sender.id, receiver.id, b"hello")
+    sender.tx.write(message.encode(Version(1, 1)))
+    return sender.smc(FFA.MSG_SEND2).ok
+
+
 def missing(
     machine: Machine,
     vm_to_vm: bool | None = None,
     abi: FFA | None = None,
     version: str | None = None,
+    messages: bool = False,
 ) -> str | None:
     """Return why a test that needs this cannot run on the machine's tree, None if it can."""
     if vm_to_vm is not None and machine.extension.enabled("FFA_VM_TO_VM") != vm_to_vm:
         return f"needs FFA_VM_TO_VM={'y' if vm_to_vm else 'n'}"
     if version is not None and highest_version(machine) < Version.parse(version):
         return f"needs a mediator of FF-A {version}; this tree's is {highest_version(machine)}"
+    if messages and not probe(machine, _relays_messages):
+        return "needs messages between guests, which this tree's mediator does not relay"
     if abi is not None:
         if not isinstance(abi, FFA):
             raise UsageError(f"needs(abi={abi!r}): no FF-A function")

@@ -12,7 +12,7 @@ from ffashim.capabilities import highest_version
 from ffashim.defaults import default_spmc
 from ffashim.ffa import Feature, Version
 from ffashim.spmc.replies import Regs, error
-from ffashim.testing import boot_with, secure_partitions, visible_to
+from ffashim.testing import boot_with, hides_buffers, secure_partitions, visible_to
 
 ABIS = [
     FFA.FEATURES,
@@ -361,6 +361,9 @@ def test_without_an_spmc_guests_are_not_told_of_what_it_would_do(xen: Machine, a
     assert tells_that_there_is_nothing(xen, abi)
 
 
+@pytest.mark.known_defect(
+    hides_buffers, "never asks for FFA_RX_ACQUIRE, so the SPMC is not told of any guest's buffers"
+)
 @pytest.mark.needs(abi=FFA.MSG_SEND2, version="1.2")
 def test_an_spmc_that_hides_rx_acquire_has_it_if_it_has_send2(xen: Machine) -> None:
     # Hafnium up to 2.14 does not report it.

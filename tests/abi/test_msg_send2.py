@@ -28,7 +28,7 @@ pytestmark = pytest.mark.needs(abi=FFA.MSG_SEND2)
 
 NPI = 8
 """GUEST_FFA_NOTIF_PEND_INTR_ID of Xen's public headers."""
-between_vms = pytest.mark.needs(vm_to_vm=True, abi=FFA.MSG_SEND2)
+between_vms = pytest.mark.needs(vm_to_vm=True, abi=FFA.MSG_SEND2, messages=True)
 
 
 def header_size(vm: Vm) -> int:
@@ -197,6 +197,7 @@ def test_a_bad_header_stays_with_xen(vm: Vm, spmc: Spmc, fields: dict[str, Any])
     assert not spmc.calls(FFA.MSG_SEND2)
 
 
+@TO_SP
 @pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2)
 def test_in_1_2_the_header_has_a_uuid(xen: Machine) -> None:
     vm = xen.create_vm("1.2")

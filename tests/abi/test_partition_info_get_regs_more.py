@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""FFA_PARTITION_INFO_GET_REGS, in the middle of changes: what bent implementations got wrong
+(FF-A 1.2, 13.9).
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from ffashim import FFA, FfaError, Machine, Reply, Vm
+from ffashim.machine import Point, Points
+from ffashim.testing import at_each_point, boot_with, secure_partitions
+
+pytestmark = pytest.mark.needs(abi=FFA.PARTITION_INFO_GET_REGS, vm_to_vm=True)
+
+
+def enters(vm: Vm) -> None:
+    vm.smc(FFA.ID_GET)
+
+
+def leaves(vm: Vm) -> None:
+    vm.destroy()
+
+
+@pytest.mark.parametrize("change", [enters, leaves], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("partitions", [0, 5])
+def test_claim_9_a_change_is_whole_once_a_lock_is_released(
+    xen: Machine, change: Callable[[Vm], None], partitions: int
+) -> None:
+    # Count, list and tag change under one lock: whenever one has been released, all three are
+    # as before, or all are new.
+    boot_with(xen, secure_partitions(partitions))
+    caller = xen.create_vm("1.2")
+    xen.create_vm("1.1")
+    other = xen.create_vm()
+    other.smc(FFA.VERSION, 0x1_0001)
+    if change is leaves:
+        other.smc(FFA.ID_GET)
+    seen = [caller.partition_info_get_regs()]
+
+    def reached(_point: Point) -> None:
+        seen.append(caller.partition_info_get_regs())
+
+    with xen.at_points(reached, Points.UNLOCK):
+        change(other)
+    assert len(seen) > 1
+    assert {tuple(each) for each in seen} <= {
+        tuple(seen[0]),
+        tuple(caller.partition_info_get_regs()),
+    }
+
+
+def while_it_enters(xen: Machine) -> tuple[Reply, list[Reply]]:
+    """What a guest's second vCPU gets at each point of the call by which the guest enters: in the
+    end, and before."""
+    boot_with(xen, secure_partitions(2))
+    xen.create_vm("1.2")
+    vm = xen.create_vm(vcpus=2)
+    vm.smc(FFA.VERSION, 0x1_0002)
+
+    def ask() -> Reply:
+        return vm.vcpus[1].smc(FFA.PARTITION_INFO_GET_REGS)
+
+    found = [reply for _, reply in at_each_point(xen, lambda: enters(vm), ask)]
+    enters(vm)
+    return ask(), found
+
+
+def publishes_the_version_first(xen: Machine) -> bool:
+    if not xen.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    _, found = while_it_enters(xen)
+    return any(reply.ok and reply.x2 >> 16 & 0xFFFF > reply.x2 & 0xFFFF for reply in found)
+
+
+@pytest.mark.known_defect(
+    publishes_the_version_first,
+    "the version is published before the guest is counted: another vCPU of it gets a current"
+    " index past the last one",
+)
+def test_claim_9_a_guest_that_enters_finds_everybody(xen: Machine) -> None:
+    # It can ask only once it has entered, so there is one list that it can find.
+    final, found = while_it_enters(xen)
+    assert final.ok
+    assert found
+    assert all(reply == final or reply.error is FfaError.RETRY for reply in found)
