@@ -221,11 +221,11 @@ class _Build:
     def _xen(self, source: Path) -> Path:
         relative = source.relative_to(self.recipe.xen).with_suffix("")
         flags = (*XEN, *XEN_QUIET, *self.xen_include)
-        return self._compile(source, "xen_" + "-".join(relative.parts), *flags)
+        return self._compile(source, "ffashim-xen-" + "-".join(relative.parts), *flags)
 
     def _machine(self, source: Path, defines: Sequence[str]) -> Path:
         flags = (*XEN, "-DFFASHIM_STUBS", *defines, *WARN, *MACHINE_QUIET, *self.xen_include)
-        return self._compile(source, f"xen_machine_{source.stem}", *flags)
+        return self._compile(source, f"ffashim-xen-machine-{source.stem}", *flags)
 
     def _host(self, source: Path) -> Path:
         own = STUBS in source.parents

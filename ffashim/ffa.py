@@ -132,8 +132,10 @@ class Version(NamedTuple):
             if not (dot and major.isdigit() and minor.isdigit()):
                 raise UsageError(f"FF-A version {text!r}: want MAJOR.MINOR, such as '1.2'")
             pair = int(major), int(minor)
-        else:
+        elif isinstance(text, tuple) and len(text) == 2:
             pair = text
+        else:
+            raise UsageError(f"FF-A version {text!r}: want a string such as '1.2'")
         if not (0 <= pair[0] <= 0x7FFF and 0 <= pair[1] <= 0xFFFF):
             raise UsageError(f"FF-A version {text!r}: major has 15 bits, minor 16")
         return cls(*pair)

@@ -167,6 +167,7 @@ class Machine:
 
     def _power_on(self, spmc: SecureWorld) -> None:
         """Back to the state before the first instruction, with this secure world."""
+        self.lib.ffashim_rearm()
         self.lib.ffashim_restore(self._core.cold)
         self.spmc = spmc
         self._forget()

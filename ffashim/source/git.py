@@ -136,6 +136,10 @@ class Repository:
         """
         if (commit := self.known(revision)) is not None:
             return commit
+        # A clone has the branches of where it came from as those of a remote.
+        for remote in self._run("remote").stdout.decode().split():
+            if revision and (commit := self.known(f"{remote}/{revision}")) is not None:
+                return commit
         listed = self._run("for-each-ref", "--format=%(refname:lstrip=2)").stdout.decode()
         names = [name.removeprefix("origin/") for name in listed.split()]
         close = difflib.get_close_matches(revision, dict.fromkeys(names), n=4, cutoff=0.5)

@@ -443,9 +443,18 @@ static struct cpu *holder_of(const void *lock, enum host_lock_mode mode)
 {
     for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
         for ( unsigned int i = 0; i < cpus[n].held_nr; i++ )
-            if ( cpus[n].held[i].lock == lock &&
-                 (mode != HOST_READ || cpus[n].held[i].mode != HOST_READ) )
-                return &cpus[n];
+        {
+            const struct held *h = &cpus[n].held[i];
+
+            if ( h->lock != lock )
+                continue;
+            /* Readers share, and Xen's writers may read what they hold. */
+            if ( mode == HOST_READ &&
+                 (h->mode == HOST_READ || &cpus[n] == running) )
+                continue;
+
+            return &cpus[n];
+        }
 
     return NULL;
 }

@@ -197,7 +197,11 @@ static void handle(int sig, void (*handler)(int, siginfo_t *, void *),
     struct sigaction sa = { .sa_sigaction = handler,
                             .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER |
                                         SA_RESTART };
+    struct sigaction now;
 
+    sigaction(sig, NULL, &now);
+    if ( (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handler )
+        return;
     sigaction(sig, &sa, old);
 }
 
@@ -216,21 +220,23 @@ void fault_thread(void)
         sigaltstack(&ss, NULL);
 }
 
+/*
+ * Called at each power-on: others, faulthandler for one, may have taken the
+ * signals since. What they installed is called for what is not the machine's.
+ */
 void fault_open(void)
 {
-    static bool open;
+    static bool ticking;
     const struct itimerval tick = {
         .it_interval = { .tv_usec = TICK_MS * 1000 },
         .it_value = { .tv_usec = TICK_MS * 1000 },
     };
 
-    if ( open )
-        return;
-    open = true;
-
     handle(SIGSEGV, on_fault, &old_segv);
     handle(SIGBUS, on_fault, &old_bus);
     handle(SIGFPE, on_fault, &old_fpe);
     handle(SIGVTALRM, on_tick, NULL);
-    setitimer(ITIMER_VIRTUAL, &tick, NULL);
+    if ( !ticking )
+        setitimer(ITIMER_VIRTUAL, &tick, NULL);
+    ticking = true;
 }

@@ -13,6 +13,7 @@ uint64_t *ffashim_frame(void);
  * else there is to say is in the report.
  */
 int ffashim_open(void);
+void ffashim_rearm(void);
 int ffashim_snapshot(void **snapshot);
 void ffashim_snapshot_free(void *snapshot);
 int ffashim_restore(void *snapshot);

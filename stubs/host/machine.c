@@ -49,6 +49,11 @@ int ffashim_open(void)
     return rc;
 }
 
+void ffashim_rearm(void)
+{
+    fault_open();
+}
+
 int ffashim_snapshot(void **snapshot)
 {
     size_t size = ffashim_data_size();

@@ -385,10 +385,18 @@ int64_t domain_kill_slot(unsigned int slot)
 
     d->is_dying = DOMDYING_dying;
 
-    /* domain_teardown() and domain_relinquish_resources() */
-    rc = tee_domain_teardown(d);
-    if ( !rc )
-        rc = tee_relinquish_resources(d);
+    /*
+     * domain_teardown() and domain_relinquish_resources(). The toolstack calls
+     * again where either asks for it.
+     */
+    for ( unsigned int tries = 0; tries < 1000; tries++ )
+    {
+        rc = tee_domain_teardown(d);
+        if ( !rc )
+            rc = tee_relinquish_resources(d);
+        if ( rc != -ERESTART )
+            break;
+    }
     if ( rc )
         return rc;
 

@@ -122,7 +122,13 @@ static void call(struct vcpu *v, uint64_t *x)
             (&regs->x0)[n] = (uint32_t)x[n];
 
     trap(regs, aarch64);
-    memcpy(x, &regs->x0, 18 * sizeof(*x));
+
+    /* ... and an AArch32 guest sees the lower ones only. */
+    if ( aarch64 )
+        memcpy(x, &regs->x0, 18 * sizeof(*x));
+    else
+        for ( n = 0; n < 18; n++ )
+            x[n] = (uint32_t)(&regs->x0)[n];
 }
 
 static int64_t calls(struct xen_job *job)

@@ -86,5 +86,9 @@ void vgic_inject_irq(struct domain *d, struct vcpu *v, unsigned int virq,
         host_fault(FFASHIM_WILD, NULL, 0,
                    "vgic_inject_irq(%u) without a vCPU", virq);
 
+    /* As in the tree: a falling level makes nothing pending. */
+    if ( !level )
+        return;
+
     host_event(FFASHIM_EVENT_VIRQ, d->domain_id, v->vcpu_id, virq);
 }
