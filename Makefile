@@ -31,13 +31,14 @@ run: setup
 	@$(BIN)/python -m ffashim run $(WITH_XEN) $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(WITH_XEN) $(ARGS)
+	@FFASHIM_EXAMPLES=$${FFASHIM_EXAMPLES:-1000} \
+	    $(BIN)/python -m pytest -q -n auto --dist worksteal $(WITH_XEN) $(ARGS)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy --no-error-summary
 
 bench: setup
-	@$(BIN)/python -m pytest -q benchmarks --benchmark-only $(WITH_XEN) $(ARGS)
+	@$(BIN)/python -m pytest -q benchmarks -p no:xdist $(WITH_XEN) $(ARGS)
 
 clean:
 	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

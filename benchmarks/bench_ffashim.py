@@ -36,7 +36,9 @@ def machine(tree: Tree) -> Machine:
     return Machine(loader.build(tree, {"DEBUG": "n"}))
 
 
-def best(run: Callable[[], Any], rounds: int = 25, before: Callable[[], Any] | None = None) -> float:
+def best(
+    run: Callable[[], Any], rounds: int = 25, before: Callable[[], Any] | None = None
+) -> float:
     """Return the shortest time of several rounds, in seconds."""
     times = []
     for _ in range(rounds):
