@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
     Raises UsageError if no test was selected, typer.Exit if pytest came to no result.
     """
     recorder = report.Recorder(paths.SUITE)
+    # A run of seconds that somebody waits for: nothing in it is worth collecting.
+    gc.disable()
     status = pytest.main(
         [
             # Neither a configuration nor a cache that happens to lie around the suite.
@@ -45,6 +48,9 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
             "-phypothesispytest",
             "-pxdist",
             "-pno:cacheprovider",
+            "-pno:unraisableexception",
+            "-pno:threadexception",
+            "-pno:faulthandler",
             "-pffashim.report",
             "-Wignore::pytest.PytestAssertRewriteWarning",  # that it was imported before
             "--import-mode=importlib",

@@ -49,7 +49,7 @@ KEEPS = frozenset({FFA.RXTX_MAP_32, FFA.RXTX_MAP_64, FFA.MEM_SHARE_32, FFA.MEM_S
 """Calls that hold something once they have succeeded."""
 FREES = frozenset({FFA.RXTX_UNMAP, FFA.MEM_RECLAIM})
 
-EXAMPLES = int(os.environ.get("FFASHIM_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("FFASHIM_EXAMPLES", "150"))
 """A taste, for a check that somebody waits for; `make test` looks at more."""
 
 same_examples = settings(
