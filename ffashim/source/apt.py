@@ -19,7 +19,6 @@ from pathlib import Path
 
 from ffashim.errors import SourceError
 
-_DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _SUITES = ("unstable", "sid", "testing", "stable", "oldstable")
 
 
@@ -30,10 +29,6 @@ class Mirror:
     uri: str
     signed_by: str = ""
     """As in ``Signed-By``: keyring, fingerprints or an armoured key; empty for apt's own keys."""
-
-
-PUBLIC = Mirror("https://deb.debian.org/debian", str(_DEBIAN_KEYRING))
-"""Used by a machine that has no mirror of Debian configured."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +45,17 @@ class SourceArchive:
 
 
 def machine_mirror() -> Mirror:
-    """Return the mirror of Debian that this machine's apt uses, else the public one.
+    """Return the mirror of Debian that this machine's apt uses.
 
-    Raises SourceError if apt is missing, or there is neither such a mirror nor Debian's keyring.
+    Raises SourceError if apt is missing or has none.
     """
     mirror = choose_mirror(_sources(), _os_release())
-    if mirror is not None:
-        return mirror
-    if not _DEBIAN_KEYRING.exists():
+    if mirror is None:
         raise SourceError(
-            "apt has no mirror of Debian configured, nor the keys to verify one. Install the "
-            "package debian-archive-keyring, or name another Xen tree."
+            "apt has no mirror of Debian configured. Add one to its sources, signed by the key of "
+            "the package debian-archive-keyring, or name another Xen tree with --xen."
         )
-    return PUBLIC
+    return mirror
 
 
 def choose_mirror(

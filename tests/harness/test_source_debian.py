@@ -102,15 +102,14 @@ def test_a_machine_without_apt_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve("debian")
 
 
-def test_a_machine_without_debians_keys_is_told_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_machine_without_a_mirror_of_debian_is_told_what_to_add(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(apt, "_sources", lambda: iter(()))
-    monkeypatch.setattr(apt, "_DEBIAN_KEYRING", tmp_path / "none.gpg")
     with pytest.raises(SourceError, match="debian-archive-keyring"):
-        resolve("debian")
-    (tmp_path / "none.gpg").touch()
-    assert apt.machine_mirror() == apt.PUBLIC
+        resolve("debian", refresh=True)
+    with pytest.raises(SourceError, match="no mirror of Debian"):
+        apt.machine_mirror()
 
 
 # --- an archive ----------------------------------------------------------------------------------
