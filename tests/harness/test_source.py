@@ -184,6 +184,14 @@ def test_a_revision_may_hold_an_at_sign(repository: Path) -> None:
     assert resolve(f"{repository}@@").commit == git(repository, "rev-parse", "HEAD")
 
 
+def test_a_branch_of_the_remote_that_was_cloned_may_be_named_plainly(
+    repository: Path, tmp_path: Path
+) -> None:
+    git(repository, "branch", "side")
+    git(tmp_path, "clone", "-q", str(repository), "clone")
+    assert resolve(f"{tmp_path / 'clone'}@side").commit == git(repository, "rev-parse", "side")
+
+
 def test_a_short_commit_id_and_one_in_full_name_the_same_tree(repository: Path) -> None:
     commit = git(repository, "rev-parse", "first^{commit}")
     assert resolve(f"{repository}@{commit}").root == resolve(f"{repository}@{commit[:9]}").root
