@@ -19,6 +19,7 @@
 #define STACK_SIZE (256 * 1024)
 #define HELD_MAX   32
 #define HISTORY    16
+#define SMCS_MAX   10000                   /* of one call: more is no end     */
 
 struct held {
     const void *lock;
@@ -35,6 +36,7 @@ struct cpu {
     cpu_env env;
     uint64_t turn;                         /* counts resumptions              */
     struct xen_job job;
+    unsigned int smcs;                     /* made in this call               */
     uint64_t *smc;                         /* registers of the pending SMC    */
     uint32_t point;
     const void *point_addr;
@@ -311,6 +313,7 @@ int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
         return -1;
     p->job = (struct xen_job){ .kind = kind, .a = a, .b = b, .c = c,
                                .regs = regs };
+    p->smcs = 0;
     p->status = FFASHIM_READY;
 
     return 0;
@@ -409,11 +412,19 @@ uint32_t ffashim_history(ffashim_past *past, uint32_t max)
 
 /* ---- What Xen does on a CPU ---------------------------------------------------------- */
 
+void host_call_begins(void)
+{
+    running->smcs = 0;
+    cpu_progress++;
+}
+
 void host_smc(uint64_t regs[18])
 {
     struct cpu *c = running;
 
     FFASHIM_POINT(FFASHIM_POINT_SMC, NULL);
+    if ( ++c->smcs > SMCS_MAX )
+        host_fault(FFASHIM_HANG, NULL, 0, "no end after %u SMCs", SMCS_MAX);
     c->smc = regs;
     yield(c, FFASHIM_IN_SMC);
 }

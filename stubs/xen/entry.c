@@ -111,6 +111,7 @@ static void call(struct vcpu *v, uint64_t *x)
     bool aarch64 = is_64bit_domain(v->domain);
     unsigned int n;
 
+    host_call_begins();
     set_current(v);
     regs->cpsr = aarch64 ? PSR_MODE_EL1h : PSR_MODE_BIT | PSR_MODE_SVC;
 

@@ -50,6 +50,7 @@ class Plant(IntEnum):
     WRITE = 30
     USE_AFTER_FREE = 31
     COPY_OVERRUN = 32
+    SMC_LOOP = 33
 
 
 _FUNCTIONS = """
@@ -137,6 +138,15 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
     case 30: write_lock(&plant_rw); write_unlock(&plant_rw); break;
     case 32: p = plant_map(d, addr, &pg);
              memset((void *)p, 0, PAGE_SIZE + get_user_reg(regs, 3)); break;
+    case 33:
+        while ( !depth )
+        {
+            const struct arm_smccc_1_2_regs arg = { .a0 = FFA_ID_GET };
+            struct arm_smccc_1_2_regs resp;
+
+            arm_smccc_1_2_smc(&arg, &resp);
+        }
+        break;
     case 31: p = xzalloc_array(char, 40); xfree((void *)p); p[0] = 1;
              for ( depth = 0; depth < 99; depth++ ) xfree(xzalloc_array(char, 40));
              break;

@@ -75,6 +75,12 @@ def test_an_endless_loop_ends(planted: Machine) -> None:
     assert type(fault) is faults.XenHang
 
 
+def test_an_endless_loop_of_smcs_ends_too(planted: Machine) -> None:
+    fault = commit(planted, Plant.SMC_LOOP)
+    assert type(fault) is faults.XenHang
+    assert "SMCs" in fault.report.text
+
+
 @pytest.mark.parametrize("mistake", [Plant.ASSERT, Plant.NULL, Plant.LOCK_TWICE, Plant.BUG])
 def test_the_report_names_the_file_and_line_of_the_mistake(
     planted: Machine, tree: object, mistake: Plant
