@@ -230,7 +230,8 @@ class _Build:
     def _host(self, source: Path) -> Path:
         own = STUBS in source.parents
         include = [f"-I{STUBS / 'include'}", f"-I{STUBS / 'host'}"]
-        flags = (*HOST, *WARN, *include) if own else (*HOST, *include, f"-I{_python_headers()}")
+        python = ("-isystem", _python_headers())
+        flags = (*HOST, *(WARN if own else ()), *include, *python)
         return self._compile(source, f"host_{source.stem}", *flags)
 
     def _compile(self, source: Path, stem: str, *flags: str) -> Path:

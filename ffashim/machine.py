@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntFlag
+from types import ModuleType
 from typing import Any, Protocol
 
 from ffashim import faults
@@ -145,7 +147,7 @@ class Machine:
         module = extension.load()
         self.ffi: Any = module.ffi
         self.lib: Any = module.lib
-        self._core = _core(self.ffi, self.lib)
+        self._core = _core(module)
         if self._core.owner is not None:
             self._core.owner._disown()
         self._core.owner = self
@@ -312,6 +314,11 @@ class Machine:
         return vm.slot not in self.vms
 
     # --- calls ---------------------------------------------------------------------------------
+
+    def _caller(self, slot: int, vcpu: int) -> Callable[..., Reply]:
+        """Return a function that makes a vCPU's calls: registers in, the reply out."""
+        caller: Callable[..., Reply] = self._core.caller((slot, vcpu, self._slow_call, Reply))
+        return caller
 
     def _slow_call(self, code: int, slot: int, vcpu: int) -> None:
         """Bring a call to its end that did not simply run through; the frame then holds it."""
@@ -732,16 +739,21 @@ class _Core:
 
     owner: Machine | None = None
     cold: Any = None
+    caller: Any = None
+    """ffashim_caller(), see stubs/host/python.c."""
 
 
 _cores: dict[Any, _Core] = {}
 
 
-def _core(ffi: Any, lib: Any) -> _Core:
+def _core(module: ModuleType) -> _Core:
     """Open the extension once: memory, CPUs, signal handlers, callbacks."""
+    ffi, lib = module.ffi, module.lib
     if found := _cores.get(lib):
         return found
     core = _Core()
+    core.caller = ctypes.PyDLL(module.__file__).ffashim_caller
+    core.caller.argtypes, core.caller.restype = [ctypes.py_object], ctypes.py_object
     _callbacks(ffi, core)
     lib.ffashim_connect()
     if code := lib.ffashim_open():

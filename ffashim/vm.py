@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _FRAME = struct.Struct("=18Q")
 _pack = _FRAME.pack_into
 _unpack = _FRAME.unpack
-_pack_low = struct.Struct("=8Q80x").pack_into  # most calls leave x8 to x17 zero
 _LIMIT = 1 << 64
 
 
@@ -102,10 +101,8 @@ class Vcpu:
     def __init__(self, vm: Vm, machine: Machine, slot: int, index: int) -> None:
         self.vm = vm
         self.index = index
-        # What a call needs, close at hand: it is the one thing done millions of times.
-        self._slot = slot
-        self._frame: Any = machine._frame
-        self._call: Callable[[int, int, int], int] = machine.lib.ffashim_call
+        self._caller = machine._caller(slot, index)
+        self._call: Callable[..., Reply] = self._caller
 
     def smc(
         self,
@@ -128,16 +125,13 @@ class Vcpu:
 
         Raises a XenFault if it does not return, UsageError for a value that is no register's.
         """
-        if high or named:
-            _pack(self._frame, 0, *frame(fid, x1, x2, x3, x4, x5, x6, x7, *high, **named))
-        else:
-            try:
-                _pack_low(self._frame, 0, fid, x1, x2, x3, x4, x5, x6, x7)
-            except struct.error:
-                raise _out_of_range((fid, x1, x2, x3, x4, x5, x6, x7)) from None
-        if code := self._call(0, self._slot, self.index):
-            self.vm.machine._slow_call(code, self._slot, self.index)
-        return Reply(_unpack(self._frame))
+        try:
+            if high or named:
+                return self._call(*frame(fid, x1, x2, x3, x4, x5, x6, x7, *high, **named))
+            return self._call(fid, x1, x2, x3, x4, x5, x6, x7)
+        except (OverflowError, TypeError):
+            frame(fid, x1, x2, x3, x4, x5, x6, x7)  # says which register it is
+            raise
 
     def start(self, fid: int, *args: int, **registers: int) -> Call:
         """Put a call on an idle CPU without running it; see `Call`. Registers as for `smc()`."""
@@ -216,9 +210,9 @@ class Vm(Vcpu):
         """Let calls be made (again). For the machine."""
         self.dead = False
         for vcpu in self.vcpus:
-            vcpu._call = self.machine.lib.ffashim_call
+            vcpu._call = vcpu._caller
 
-    def _cannot_call(self, cpu: int, slot: int, vcpu: int) -> int:
+    def _cannot_call(self, *_registers: int) -> Reply:
         self._usable()
         raise AssertionError("a guest that is usable can call")
 
@@ -348,7 +342,7 @@ def frame(fid: int, *args: int, **registers: int) -> tuple[int, ...]:
     if len(regs) > 18:
         raise UsageError(f"{len(args)} arguments: a call has at most 17, in x1 to x17")
     if any(not isinstance(value, int) or not 0 <= value < _LIMIT for value in regs):
-        raise _out_of_range(regs)
+        raise _out_of_range(regs) from None
     return tuple(regs)
 
 
