@@ -24,6 +24,7 @@ from ffashim.spmc import Spmc
 from ffashim.variants import variants
 from ffashim.vm import Vm
 
+_extensions: dict[tuple[object, ...], Extension] = {}
 _machines: dict[Path, Machine] = {}
 _MACHINE = pytest.StashKey[Machine]()
 
@@ -70,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @functools.cache
 def _variants(
-    specs: tuple[str, ...], patches: tuple[str, ...], config: tuple[str, ...], cc: str
+    specs: tuple[str, ...], patches: tuple[str, ...], config: tuple[str, ...]
 ) -> list[tuple[str, Tree, dict[str, str]]]:
     """Return every tree and variant with a name for people."""
     settings = {}
@@ -81,7 +82,7 @@ def _variants(
     trees = [resolve(spec, patches=files) for spec in specs] or [resolve_default(patches=files)]
     found: list[tuple[str, Tree, dict[str, str]]] = []
     for tree in trees:
-        for choice in variants(tree, settings, cc):
+        for choice in variants(tree, settings):
             names = [f"{name}={value}" for name, value in choice.items()]
             name = "-".join([tree.spec.rpartition("@")[2].rpartition("/")[2], *names])
             found.append((name, tree, choice))
@@ -94,7 +95,6 @@ def _asked(config: pytest.Config) -> list[tuple[str, Tree, dict[str, str]]]:
             tuple(config.getoption("--xen")),
             tuple(config.getoption("--patch")),
             tuple(config.getoption("--config")),
-            config.getoption("--cc") or "cc",
         )
     except FfashimError as error:
         pytest.exit(f"error: {error}", returncode=2)
@@ -132,11 +132,35 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def extension(request: pytest.FixtureRequest) -> Extension:
     """The tree's mediator, compiled."""
-    tree, settings = request.param
-    try:
-        return loader.build(tree, settings, cc=request.config.getoption("--cc") or "cc")
-    except FfashimError as error:
-        pytest.exit(f"error: {error}", returncode=2)
+    return _built(request.config, request.param)
+
+
+def _built(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> Extension:
+    tree, settings = param
+    key = (id(tree), *settings.items())
+    found = _extensions.get(key)
+    if found is None:
+        try:
+            found = loader.build(tree, settings, cc=config.getoption("--cc") or "cc")
+        except FfashimError as error:
+            pytest.exit(f"error: {error}", returncode=2)
+        _extensions[key] = found
+    return found
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that the tree cannot run, before anything is set up for it."""
+    needs: dict[str, Any] = {}
+    for marker in item.iter_markers("needs"):  # the closest first: it has the last word
+        needs = {**marker.kwargs, **needs}
+    callspec = getattr(item, "callspec", None)
+    if not needs or callspec is None or "extension" not in callspec.params:
+        return
+    extension = _built(item.config, callspec.params["extension"])
+    if reason := capabilities.missing(_machine(extension), **needs):
+        item.user_properties.append(("xen", extension.describe()))
+        pytest.skip(reason)
 
 
 @pytest.fixture
@@ -159,11 +183,6 @@ def xen(request: pytest.FixtureRequest, extension: Extension, spmc: Spmc) -> Ite
     """
     request.node.user_properties.append(("xen", extension.describe()))
     machine = _machine(extension)
-    needs: dict[str, Any] = {}
-    for marker in request.node.iter_markers("needs"):  # the closest first: it has the last word
-        needs = {**marker.kwargs, **needs}
-    if reason := capabilities.missing(machine, **needs):
-        pytest.skip(reason)
     for marker in request.node.iter_markers("known_defect"):
         probe, finding = marker.args
         if capabilities.probe(machine, probe):

@@ -11,9 +11,9 @@ from ffashim.source import Tree
 VM_TO_VM = "FFA_VM_TO_VM"
 
 
-def variants(tree: Tree, settings: Mapping[str, str], cc: str) -> list[dict[str, str]]:
+def variants(tree: Tree, settings: Mapping[str, str]) -> list[dict[str, str]]:
     """Return the settings, without and with VM to VM messaging if the tree leaves that open."""
-    if VM_TO_VM in settings or not kconfig.has_symbol(tree.xen, VM_TO_VM, cc=cc):
+    if VM_TO_VM in settings or not kconfig.has_symbol(tree.xen, VM_TO_VM):
         return [dict(settings)]
     return [{**settings, VM_TO_VM: value} for value in "ny"]
 

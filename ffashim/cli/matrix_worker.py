@@ -33,7 +33,7 @@ def examine(spec: str, cc: str) -> dict[str, str | None]:
 
 def _settings(tree: Tree, cc: str) -> Iterator[tuple[str, Mapping[str, str] | None]]:
     off, on = VARIANTS
-    there = kconfig.has_symbol(tree.xen, "FFA_VM_TO_VM", cc=cc)
+    there = kconfig.has_symbol(tree.xen, "FFA_VM_TO_VM")
     yield off, {"FFA_VM_TO_VM": "n"} if there else {}
     yield on, {"FFA_VM_TO_VM": "y"} if there else None
 

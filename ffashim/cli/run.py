@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 from rich.console import Console
 
@@ -13,6 +15,8 @@ EPILOG = options.epilog(
     "ffashim run --xen ~/src/xen --config FFA_VM_TO_VM=n",
 )
 
+_EXAMPLES = "40"
+"""Of what is drawn at random: a taste. `ffashim check` looks at more."""
 # A table is all that is shown here, so pytest need not work out how each test failed.
 _BRIEF = ("--assert=plain", "--tb=line", "--no-summary")
 
@@ -39,6 +43,7 @@ def run(
     console.print(tree.describe(), style="bold")
     walk(machine, console)
     console.print("\nConformance", style="bold")
+    os.environ.setdefault("FFASHIM_EXAMPLES", _EXAMPLES)
     results = run_suite([*subject_arguments(xen, patch, config, compiler), *_BRIEF])
     if report.failed(results):
         console.print("`ffashim check` on the same tree shows how each of them failed.")

@@ -58,7 +58,7 @@ def prepare(
     return {
         title(tree, chosen): build(tree, chosen, cc)
         for tree in find_trees(xen, patches)
-        for chosen in variants(tree, settings, cc)
+        for chosen in variants(tree, settings)
     }
 
 

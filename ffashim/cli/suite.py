@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 from collections.abc import Sequence
@@ -35,8 +36,9 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
     Raises UsageError if no test was selected, typer.Exit if pytest came to no result.
     """
     recorder = report.Recorder(paths.SUITE)
-    # A run of seconds that somebody waits for: nothing in it is worth collecting.
+    # A run of seconds that somebody waits for: nothing in it is worth collecting, nor at exit.
     gc.disable()
+    atexit.register(gc.freeze)
     status = pytest.main(
         [
             # Neither a configuration nor a cache that happens to lie around the suite.
