@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where the parts of the project lie, in a checkout and in an installed wheel.
 
-A checkout has ``stubs/``, ``build.py``, ``tests/`` and ``xen_src/`` beside the package. The wheel
-carries the first three inside the package, in ``_bundle/``; it has no ``xen_src/``.
+A checkout has ``stubs/``, ``build.py``, ``tests/``, ``examples/`` and ``xen_src/`` beside the
+package. The wheel carries all but the last inside the package, in ``_bundle/``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ BUILD_PY = _BASE / "build.py"
 
 SUITE = _BASE / "tests" / "abi"
 """The conformance suite, one file per ABI."""
+
+EXAMPLES = _BASE / "examples"
+"""Patch series of the project's own."""
 
 XEN_SRC = None if _INSTALLED else _BASE / "xen_src"
 """Where a tree may be left for use without ``--xen``; None in a wheel."""

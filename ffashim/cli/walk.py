@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.table import Table
 
 from ffashim.descriptors import (
     DescriptorError,
@@ -35,15 +37,43 @@ def walk(machine: Machine, console: Console) -> None:
     guest.identify()
     guest.map_buffers()
     found = guest.walk_buffer()
-    guest.walk_registers()
+    guest.show(found)
+    guest.call(FFA.RX_RELEASE)
     guest.greet(found)
     guest.call(FFA.RXTX_UNMAP)
+
+
+def compare(machine: Machine, console: Console) -> bool:
+    """Show what a guest finds by FFA_PARTITION_INFO_GET_REGS, beside what it finds in RX.
+
+    Returns whether the two agree.
+    """
+    machine.boot()
+    machine.create_vm("1.2")
+    guest = _Guest(machine, console, quiet=True)
+    console.print(f"\nDomain {guest.vm.domid} walks the partitions by registers")
+    guest.identify()
+    guest.map_buffers()
+    in_rx = guest.walk_buffer()
+    guest.quiet = False
+    in_registers = guest.walk_registers()
+
+    table = Table("index", "ID", "UUID", "RX", "registers")
+    for n, each in enumerate(dict.fromkeys([*in_registers, *in_rx])):
+        found = ["yes" if each in listing else "no" for listing in (in_rx, in_registers)]
+        table.add_row(str(n), f"{each.id:#06x}", str(each.uuid), *found)
+    console.print(table)
+    agree = bool(in_rx) and Counter(in_rx) == Counter(in_registers)
+    verdict = f"agree on {len(in_rx)} partitions" if agree else "do NOT agree"
+    console.print(f"FFA_PARTITION_INFO_GET and FFA_PARTITION_INFO_GET_REGS {verdict}.")
+    return agree
 
 
 class _Guest:
     """A guest whose every call is printed, with the calls to the SPMC that Xen makes of it."""
 
-    def __init__(self, machine: Machine, console: Console) -> None:
+    def __init__(self, machine: Machine, console: Console, *, quiet: bool = False) -> None:
+        self.quiet = quiet
         self.machine = machine
         self.console = console
         self.vm: Vm = machine.create_vm()
@@ -51,6 +81,8 @@ class _Guest:
     def call(self, fid: FFA, *arguments: int) -> Reply:
         before = len(self.machine.spmc.log)
         reply = self.vm.smc(fid, *arguments)
+        if self.quiet:
+            return reply
         given = [f"x{n}={value:#x}" for n, value in enumerate(arguments, 1) if value]
         self.console.print(f"  {' '.join([fid_name(fid), *given])} -> {reply}")
         _show_smcs(self.machine, self.console, before)
@@ -72,25 +104,26 @@ class _Guest:
             return []
         size = reply.x3 if self.version > Version(1, 0).value else 0
         data = self.vm.memory.read(self.rx, 4096)
-        partitions = decode_partition_infos(data, reply.x2, size)
-        self._show(partitions)
-        self.call(FFA.RX_RELEASE)
-        return partitions
+        return decode_partition_infos(data, reply.x2, size)
 
-    def walk_registers(self) -> None:
+    def walk_registers(self) -> list[PartitionInfo]:
         """Walk by FFA_PARTITION_INFO_GET_REGS: up to five descriptors a call."""
+        found: list[PartitionInfo] = []
         start = tag = 0
         while True:
             reply = self.call(FFA.PARTITION_INFO_GET_REGS, 0, 0, start | tag << 16)
             try:
-                page = PartitionInfoRegs.decode(reply, start)
-            except DescriptorError:  # a tree without it, or an error: the line above says which
-                return
-            self._show(page.partitions)
+                window = PartitionInfoRegs.decode(reply, start)
+            except DescriptorError:  # an error: the line above says which
+                return found
+            self.console.print(
+                f"      index {start} to {window.current} of {window.last}, tag {window.tag:#x}"
+            )
+            found += window.partitions
             # An answer that does not go on would be asked for again for ever.
-            if not start <= page.current < page.last:
-                return
-            start, tag = page.current + 1, page.tag
+            if not start <= window.current < window.last:
+                return found
+            start, tag = window.current + 1, window.tag
 
     def greet(self, partitions: list[PartitionInfo]) -> None:
         """Send a direct request to the first partition that takes one."""
@@ -100,7 +133,7 @@ class _Guest:
                 self.call(FFA.MSG_SEND_DIRECT_REQ_32, route, 0, 0x48, 0x69)
                 return
 
-    def _show(self, partitions: list[PartitionInfo] | tuple[PartitionInfo, ...]) -> None:
+    def show(self, partitions: list[PartitionInfo]) -> None:
         for each in partitions:
             properties = PartitionProperty(each.properties)
             self.console.print(

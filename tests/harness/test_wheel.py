@@ -53,12 +53,13 @@ def files_below(directory: Path) -> set[str]:
     }
 
 
-def test_wheel_carries_the_stubs_the_suite_and_the_licence(wheel: Path) -> None:
+def test_wheel_carries_stubs_suite_examples_and_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     bundle = {name.partition("/_bundle/")[2] for name in names if "/_bundle/" in name}
     suite = {f"tests/{name}" for name in files_below(paths.SUITE)}
-    assert bundle == {"build.py", *files_below(paths.STUBS), *suite}
+    ours = files_below(paths.STUBS) | files_below(paths.EXAMPLES)
+    assert bundle == {"build.py", *ours, *suite}
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 
