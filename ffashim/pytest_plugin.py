@@ -8,13 +8,14 @@ and in each variant: with and without FFA_VM_TO_VM where the tree has it, unless
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ffashim import capabilities, loader
+from ffashim import baseline, capabilities, loader
+from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY, machine_of
 from ffashim.defaults import default_spmc, partitions
 from ffashim.errors import FfashimError
 from ffashim.loader import Extension
@@ -25,8 +26,8 @@ from ffashim.variants import variants
 from ffashim.vm import Vm
 
 _extensions: dict[tuple[object, ...], Extension] = {}
-_machines: dict[Path, Machine] = {}
 _MACHINE = pytest.StashKey[Machine]()
+_NEW = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +54,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME=VALUE",
         help="a Kconfig symbol of the tree, for example FFA_VM_TO_VM=n; repeatable",
     )
+    group.addoption(
+        "--baseline",
+        default=None,
+        metavar="TREE",
+        help="the tree to compare with, as in --xen; default with --patch: the tree without the "
+        "patches. A known defect that it does not have is new, and fails; one that comes with an "
+        "ABI or option that it does not have is new as well",
+    )
     group.addoption("--cc", default=None, metavar="CMD", help="the C compiler")
 
 
@@ -61,7 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "needs(vm_to_vm=..., abi=..., version=...): run only where the tree has it",
         "spmc(version=..., partitions=..., ...): the secure world of this test; see Spmc",
-        "known_defect(probe, finding): fails on exactly the trees for which probe(machine) is true",
+        "known_defect(probe, finding): fails on exactly the trees for which probe(machine) is true;"
+        " expected if the baseline, where there is one, has the defect too",
     ):
         config.addinivalue_line("markers", line)
 
@@ -100,6 +110,21 @@ def _asked(config: pytest.Config) -> list[tuple[str, Tree, dict[str, str]]]:
         pytest.exit(f"error: {error}", returncode=2)
 
 
+@functools.cache
+def _baseline(
+    tree: Tree, settings: tuple[tuple[str, str], ...], spec: str | None, cc: str
+) -> Extension | str | None:
+    """Return what the tree is compared with, or why it cannot be; None if it is not to be."""
+    if spec is None and not tree.patches:
+        return None
+    try:
+        return baseline.build(resolve(tree.spec if spec is None else spec), dict(settings), cc)
+    except FfashimError as error:
+        if spec is None:  # what does not build without the patch is no fault of the patch
+            return f"not compared with the tree without the patches: {error}"
+        pytest.exit(f"error: --baseline {spec}: {error}", returncode=2)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test on each tree and variant."""
     if "extension" in metafunc.fixturenames:
@@ -113,17 +138,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was tested: origin and version of each tree, its configuration and compiler."""
-    tested = {
-        value
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", ())
-        if name == "xen"
-    }
-    for line in sorted(tested):
-        terminalreporter.write_line(f"tested {line}")
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was tested, each tree's origin, version, configuration and compiler, and what a
+    change has done to the defects.
+    """
+    lines: dict[str, None] = {}
+    for name, before, outcomes in (
+        ("xen", "tested ", None),
+        ("baseline", "", None),
+        (MENDED_PROPERTY, "mended: ", ("passed",)),
+        (NEW_PROPERTY, "new defect: ", ("failed",)),
+    ):
+        # `ffashim check` tells of the defects below its table.
+        if outcomes and config.pluginmanager.has_plugin("ffashim.report"):
+            continue
+        found = {
+            value
+            for outcome, reports in terminalreporter.stats.items()
+            if outcomes is None or outcome in outcomes
+            for report in reports
+            for key, value in getattr(report, "user_properties", ())
+            if key == name
+        }
+        lines.update(dict.fromkeys(before + value for value in sorted(found)))
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 # --- fixtures ------------------------------------------------------------------------------------
@@ -151,16 +192,21 @@ def _built(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> Extensi
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that the tree cannot run, before anything is set up for it."""
-    needs: dict[str, Any] = {}
-    for marker in item.iter_markers("needs"):  # the closest first: it has the last word
-        needs = {**marker.kwargs, **needs}
+    needs = _needs(item)
     callspec = getattr(item, "callspec", None)
     if not needs or callspec is None or "extension" not in callspec.params:
         return
     extension = _built(item.config, callspec.params["extension"])
-    if reason := capabilities.missing(_machine(extension), **needs):
+    if reason := capabilities.missing(machine_of(extension), **needs):
         item.user_properties.append(("xen", extension.describe()))
         pytest.skip(reason)
+
+
+def _needs(item: pytest.Item) -> dict[str, Any]:
+    needs: dict[str, Any] = {}
+    for marker in item.iter_markers("needs"):  # the closest first: it has the last word
+        needs = {**marker.kwargs, **needs}
+    return needs
 
 
 @pytest.fixture
@@ -182,13 +228,10 @@ def xen(request: pytest.FixtureRequest, extension: Extension, spmc: Spmc) -> Ite
     At the end of the test nothing may have been sent to the SPMC that FF-A forbids.
     """
     request.node.user_properties.append(("xen", extension.describe()))
-    machine = _machine(extension)
+    machine = machine_of(extension)
+    needs = _needs(request.node)
     for marker in request.node.iter_markers("known_defect"):
-        probe, finding = marker.args
-        if capabilities.probe(machine, probe):
-            request.node.add_marker(
-                pytest.mark.xfail(reason=f"known defect: {finding}", strict=True)
-            )
+        _expect(request, machine, needs, *marker.args)
     request.node.stash[_MACHINE] = machine
     machine.boot(spmc)
     yield machine
@@ -205,12 +248,33 @@ def vm(xen: Machine) -> Vm:
     return guest
 
 
-def _machine(extension: Extension) -> Machine:
-    """Return the machine of an extension; a test of the harness may have made another since."""
-    machine = _machines.get(extension.path)
-    if machine is None or machine._core.owner is not machine:
-        machine = _machines[extension.path] = Machine(extension)
-    return machine
+def _expect(
+    request: pytest.FixtureRequest,
+    machine: Machine,
+    needs: dict[str, Any],
+    question: Callable[[Machine], Any],
+    finding: str,
+) -> None:
+    """Expect a test to fail of a defect that the tree has, unless its baseline does not have it."""
+    node = request.node
+    config = request.config
+    tree, settings = node.callspec.params["extension"]
+    variant = tuple(sorted(settings.items()))
+    cc = config.getoption("--cc") or "cc"
+    before = _baseline(tree, variant, config.getoption("--baseline"), cc)
+    there, absent = capabilities.probe(machine, question), None
+    if isinstance(before, Extension):
+        node.user_properties.append(("baseline", f"compared with {before.describe()}"))
+        absent = baseline.lacks(machine_of(before), question, needs)
+    elif before:
+        node.user_properties.append(("baseline", before))
+    if there and absent:
+        node.user_properties.append((NEW_PROPERTY, finding))
+        node.stash.setdefault(_NEW, []).append(f"{finding}\n{absent}")
+    elif there:
+        node.add_marker(pytest.mark.xfail(reason=f"known defect: {finding}", strict=True))
+    elif isinstance(before, Extension) and not absent:
+        node.user_properties.append((MENDED_PROPERTY, finding))
 
 
 # --- reports --------------------------------------------------------------------------------------
@@ -220,8 +284,15 @@ def _machine(extension: Extension) -> Machine:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add Xen's console and the SMCs to the report of a failure."""
+    """Add Xen's console and the SMCs to the report of a failure, and whether a defect is new."""
     report = yield
+    if new := item.stash.get(_NEW, None):
+        if report.when == "call" and not report.failed:
+            # Another defect is expected there, or the probe sees what the test does not.
+            report.outcome, report.longrepr = "failed", "new defect: " + "\n".join(new)
+            report.__dict__.pop("wasxfail", None)
+        if report.failed:
+            report.sections.append(("New defect", "\n".join(new)))
     machine = item.stash.get(_MACHINE, None)
     if machine is not None and report.failed:
         console = "\n".join(map(str, machine.console))

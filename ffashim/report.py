@@ -17,7 +17,9 @@ which the file's docstring names before a colon.
                           "tests": [{"name": "test_guest_gets_its_own_id",
                                      "outcome": "passed",    # one of the names in totals
                                      "seconds": 0.003,
-                                     "reason": ""}]}]}]}     # why, if the outcome is another one
+                                     "reason": "",           # why, if the outcome is another one
+                                     "new": [],              # defects that the baseline has not
+                                     "mended": []}]}]}]}     # defects that only the baseline has
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY
 from ffashim.variants import title
 
 TREE_PROPERTY = "ffashim.tree"
@@ -91,6 +94,10 @@ class Result:
     outcome: Outcome
     seconds: float
     reason: str = ""
+    new: tuple[str, ...] = ()
+    """Defects that a change has brought: the baseline does not have them."""
+    mended: tuple[str, ...] = ()
+    """Defects that a change has mended: the baseline has them, and the test passes."""
 
 
 @dataclass
@@ -126,8 +133,12 @@ class Recorder:
         seconds: float,
     ) -> None:
         path, _, name = report.nodeid.partition("::")
-        properties: Iterable[tuple[str, object]] = getattr(report, "user_properties", ())
+        properties: list[tuple[str, object]] = getattr(report, "user_properties", [])
         tree = str(dict(properties).get(TREE_PROPERTY, ""))
+        new, mended = (
+            tuple(str(value) for key, value in properties if key == name)
+            for name in (NEW_PROPERTY, MENDED_PROPERTY)
+        )
         file = Path(path).name
         old = self._results.get(report.nodeid)
         if old:
@@ -135,8 +146,10 @@ class Recorder:
             tree = tree or old.tree
             if _SEVERITY.index(old.outcome) >= _SEVERITY.index(outcome):
                 outcome, reason = old.outcome, old.reason
+        if outcome is not Outcome.PASSED:
+            mended = ()
         self._results[report.nodeid] = Result(
-            tree, abi_name(self.suite / file), file, name, outcome, seconds, reason
+            tree, abi_name(self.suite / file), file, name, outcome, seconds, reason, new, mended
         )
 
 
@@ -203,6 +216,8 @@ def as_json(results: Iterable[Result], records: Mapping[str, Mapping[str, Any]])
                                 "outcome": result.outcome.value,
                                 "seconds": round(result.seconds, 6),
                                 "reason": result.reason,
+                                "new": list(result.new),
+                                "mended": list(result.mended),
                             }
                             for result in of_abi
                         ],
@@ -219,23 +234,38 @@ def print_tables(results: Iterable[Result], console: Console) -> None:
     """Print a table for each tree, an ABI a line, and what is to be known of it below."""
     for tree, of_tree in _by_tree(results).items():
         console.print(_table(tree, of_tree))
-        for outcome, line in _explanations(of_tree):
-            marked = f"[{outcome.colour}]{outcome.title}[/] {escape(line)}"
+        for label, colour, line in _explanations(of_tree):
+            marked = f"[{colour}]{label}[/] {escape(line)}"
             console.print(marked, soft_wrap=True, highlight=False)
 
 
-def _explanations(results: list[Result]) -> Iterator[tuple[Outcome, str]]:
-    """Yield a line for each failed test, and one for each known defect whatever it breaks."""
-    defects: dict[str, list[Result]] = {}
+def _explanations(results: list[Result]) -> Iterator[tuple[str, str, str]]:
+    """Yield label, colour and text: a line for each failed test, and one for each defect, known or
+    mended, whatever it breaks.
+    """
+    known: dict[str, list[Result]] = {}
+    mended: dict[str, list[Result]] = {}
     for result in results:
         if result.outcome is Outcome.FAILED:
-            yield Outcome.FAILED, f"{result.abi}: {result.name}: {result.reason}"
+            why = f"new defect: {'; '.join(result.new)}" if result.new else result.reason
+            yield _label(Outcome.FAILED, f"{result.abi}: {result.name}: {why}")
         elif result.outcome is Outcome.KNOWN_DEFECT:
-            defects.setdefault(result.reason, []).append(result)
-    for reason, found in defects.items():
-        abis = ", ".join(dict.fromkeys(result.abi for result in found))
-        tests = "1 test" if len(found) == 1 else f"{len(found)} tests"
-        yield Outcome.KNOWN_DEFECT, f"{reason} ({tests} of {abis})"
+            known.setdefault(result.reason, []).append(result)
+        for finding in result.mended:
+            mended.setdefault(finding, []).append(result)
+    for finding, found in known.items():
+        yield _label(Outcome.KNOWN_DEFECT, f"{finding} ({_extent(found)})")
+    for finding, found in mended.items():
+        yield "mended", Outcome.PASSED.colour, f"{finding} ({_extent(found)})"
+
+
+def _label(outcome: Outcome, line: str) -> tuple[str, str, str]:
+    return outcome.title, outcome.colour, line
+
+
+def _extent(found: list[Result]) -> str:
+    abis = ", ".join(dict.fromkeys(result.abi for result in found))
+    return f"{'1 test' if len(found) == 1 else f'{len(found)} tests'} of {abis}"
 
 
 def _table(tree: str, results: list[Result]) -> Table:

@@ -18,6 +18,11 @@ def variants(tree: Tree, settings: Mapping[str, str]) -> list[dict[str, str]]:
     return [{**settings, VM_TO_VM: value} for value in "ny"]
 
 
+def nearest(tree: Tree, settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings whose symbols a tree has: its variant nearest to another tree's."""
+    return {name: value for name, value in settings.items() if kconfig.has_symbol(tree.xen, name)}
+
+
 def title(tree: Tree, settings: Mapping[str, str]) -> str:
     """Return one line for people that names a tree in one of its variants."""
     chosen = [f"{name}={value}" for name, value in sorted(settings.items())]

@@ -17,6 +17,7 @@ EPILOG = options.epilog(
     "ffashim check --xen ~/src/xen",
     "ffashim check --xen ~/src/xen@stable-4.20 --xen ~/src/xen@staging -n auto",
     "ffashim check --xen ~/src/xen --patch 0001-fix.patch -k 'partition_info and not regs'",
+    "ffashim check --xen ~/src/xen@my-branch --baseline ~/src/xen@master",
     "ffashim check --junit junit.xml --json report.json",
 )
 
@@ -24,6 +25,7 @@ EPILOG = options.epilog(
 def check(
     xen: options.Xen = None,
     patch: options.Patch = None,
+    baseline: options.Baseline = None,
     config: options.Config = None,
     cc: options.Cc = None,
     keyword: Annotated[
@@ -44,8 +46,9 @@ def check(
 ) -> None:
     """Run the conformance suite on a Xen tree: a table by ABI.
 
-    The exit status is 0 if every test passed, is a known defect of that tree or does not apply to
-    it; 1 if a test failed; 2 if the tree, a patch or an option is at fault.
+    The exit status is 0 if every test passed, is a known defect of that tree, and of its baseline
+    if there is one, or does not apply to it; 1 if a test failed; 2 if the tree, a patch or an
+    option is at fault.
     """
     from ffashim import report
     from ffashim.cli.suite import run_suite, subject_arguments
@@ -53,10 +56,10 @@ def check(
     for file in (junit, json_file):
         _require_writable(file)
     cc = options.compiler(cc)
-    extensions = subject.prepare(xen, patch, options.settings(config), cc)
+    extensions = subject.prepare(xen, patch, baseline, options.settings(config), cc)
     results = run_suite(
         [
-            *subject_arguments(xen, patch, config, cc),
+            *subject_arguments(xen, patch, baseline, config, cc),
             *_pytest_options(keyword, workers, junit),
         ]
     )

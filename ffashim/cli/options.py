@@ -30,6 +30,16 @@ Patch = Annotated[
         help="A diff, git format-patch output or an mbox, applied to a private copy. Repeatable.",
     ),
 ]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="TREE",
+        help="The tree to compare with, as in --xen. Default with --patch: the tree without the "
+        "patches. A known defect that it does not have is new and a failure, also if it comes with "
+        "an ABI or an option that it does not have; one that it alone has is listed as mended.",
+    ),
+]
 Config = Annotated[
     list[str] | None,
     typer.Option(

@@ -29,6 +29,7 @@ _BRIEF = ("--assert=plain", "--tb=line", "--no-summary")
 def run(
     xen: options.Xen = None,
     patch: options.Patch = None,
+    baseline: options.Baseline = None,
     config: options.Config = None,
     cc: options.Cc = None,
 ) -> None:
@@ -46,12 +47,14 @@ def run(
     settings = options.settings(config)
     compiler = options.compiler(cc)
     tree, machine = subject.boot_one(xen, patch, settings, compiler)
+    subject.prepare_baseline(baseline, [tree], settings, compiler)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(tree.describe(), style="bold")
     walk(machine, console)
     console.print("\nConformance", style="bold")
     os.environ.setdefault("FFASHIM_EXAMPLES", _EXAMPLES)
-    results = run_suite([*subject_arguments(xen, patch, config, compiler), *_BRIEF])
+    arguments = subject_arguments(xen, patch, baseline, config, compiler)
+    results = run_suite([*arguments, *_BRIEF])
     bad = report.failed(results)
     if bad:
         console.print("`ffashim check` on the same tree shows how each of them failed.")

@@ -46,6 +46,7 @@ def build(tree: Tree, settings: Mapping[str, str], cc: str) -> Extension:
 def prepare(
     xen: Sequence[str] | None,
     patches: Sequence[Path] | None,
+    baseline: str | None,
     settings: Mapping[str, str],
     cc: str,
 ) -> dict[str, Extension]:
@@ -55,11 +56,27 @@ def prepare(
     """
     from ffashim.variants import title, variants
 
+    trees = find_trees(xen, patches)
+    prepare_baseline(baseline, trees, settings, cc)
     return {
         title(tree, chosen): build(tree, chosen, cc)
-        for tree in find_trees(xen, patches)
+        for tree in trees
         for chosen in variants(tree, settings)
     }
+
+
+def prepare_baseline(
+    baseline: str | None, trees: Sequence[Tree], settings: Mapping[str, str], cc: str
+) -> None:
+    """Find and build the baseline that the options name, in each variant that is asked of it."""
+    from ffashim.variants import nearest, variants
+
+    if baseline is None:
+        return
+    (before,) = find_trees([baseline], None)
+    for tree in trees:
+        for chosen in variants(tree, settings):
+            build(before, nearest(before, chosen), cc)
 
 
 def boot_one(

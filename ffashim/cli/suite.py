@@ -20,11 +20,14 @@ from ffashim.errors import UsageError
 def subject_arguments(
     xen: Sequence[str] | None,
     patches: Sequence[Path] | None,
+    baseline: str | None,
     config: Sequence[str] | None,
     cc: str,
 ) -> list[str]:
     """Turn the common options into those of the pytest plugin."""
     arguments = [f"--cc={cc}"]
+    if baseline is not None:
+        arguments.append(f"--baseline={baseline}")
     for option, values in (("--xen", xen), ("--patch", patches), ("--config", config)):
         arguments += [f"{option}={value}" for value in values or ()]
     return arguments

@@ -153,6 +153,7 @@ RESULTS = [
 def test_json_has_the_documented_shape() -> None:
     report = as_json(RESULTS, {"4.20": {"cc": "gcc"}})
     totals = {"passed": 2, "failed": 0, "known_defect": 0, "not_applicable": 0}
+    nothing: dict[str, object] = {"reason": "", "new": [], "mended": []}
     assert {key: report[key] for key in ("format", "status")} == {"format": 1, "status": "passed"}
     [tree] = report["trees"]
     assert tree["tree"] == "4.20"
@@ -163,8 +164,8 @@ def test_json_has_the_documented_shape() -> None:
         "file": "test_id_get.py",
         "totals": totals,
         "tests": [
-            {"name": "test_a", "outcome": "passed", "seconds": 0.25, "reason": ""},
-            {"name": "test_b[x]", "outcome": "passed", "seconds": 0.5, "reason": ""},
+            {"name": "test_a", "outcome": "passed", "seconds": 0.25, **nothing},
+            {"name": "test_b[x]", "outcome": "passed", "seconds": 0.5, **nothing},
         ],
     }
 
