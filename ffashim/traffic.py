@@ -7,6 +7,7 @@ the default secure world, and leaves it as it may.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from ffashim.descriptors import (
     MemoryAccess,
     MemoryTransaction,
 )
-from ffashim.faults import XenFault
+from ffashim.faults import XenAccess
 from ffashim.ffa import FFA, MEM_PERM_RW, V1_1, FfaError, FrameworkMessage, Version
 from ffashim.machine import DomainError, Machine
 from ffashim.memory import PAGE
@@ -153,13 +154,19 @@ def guest(machine: Machine, *, buffers: bool = True, bits: int = 64) -> Vm:
     return vm
 
 
-def crashes(call: Callable[[Machine], object]) -> Callable[[Machine], bool]:
-    """Make a probe of something that no hypervisor survives on a tree with the defect."""
+def crashes(call: Callable[[Machine], object], where: str) -> Callable[[Machine], bool]:
+    """Make a probe of an access to memory that no hypervisor survives on a tree with the defect.
+
+    ``where`` is a regular expression that matches the file or function in which it happens, or the
+    way there. Another crash is another defect, and is raised.
+    """
 
     def probe(machine: Machine) -> bool:
         try:
             call(machine)
-        except XenFault:
+        except XenAccess as fault:
+            if not re.search(where, "\n".join([fault.report.where, *fault.report.backtrace])):
+                raise
             return True
         return False
 
@@ -188,7 +195,7 @@ def frees_what_the_timer_needs(machine: Machine) -> bool:
     """Whether the context of a domain is freed while its teardown is to be retried."""
     if gives_up_on_retry(machine):
         return False
-    return crashes(lambda m: m.advance(2))(machine)
+    return crashes(lambda m: m.advance(2), "ffa_teardown_timer_callback")(machine)
 
 
 def swaps_notification_halves(machine: Machine) -> bool:

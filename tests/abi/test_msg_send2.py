@@ -396,7 +396,8 @@ def send_to_the_dying(machine: Machine) -> list[Reply]:
 @between_vms
 @pytest.mark.known_defect(
     lambda machine: (
-        machine.extension.enabled("FFA_VM_TO_VM") and crashes(send_to_the_dying)(machine)
+        machine.extension.enabled("FFA_VM_TO_VM")
+        and crashes(send_to_the_dying, "/ffa_msg.c")(machine)
     ),
     "writes to the receiver's RX after its teardown has unmapped it",
 )
@@ -408,7 +409,7 @@ def test_the_receiver_may_die_meanwhile(xen: Machine) -> None:
 
 
 @pytest.mark.known_defect(
-    crashes(lambda machine: guest(machine, buffers=False).smc(FFA.MSG_SEND2)),
+    crashes(lambda machine: guest(machine, buffers=False).smc(FFA.MSG_SEND2), "/ffa_msg.c"),
     "reads TX of a guest that has none: a NULL pointer, and the end of the host",
 )
 def test_a_guest_without_tx_cannot_send(xen: Machine) -> None:
