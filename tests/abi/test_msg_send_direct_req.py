@@ -133,9 +133,9 @@ def passes_on_framework_messages(machine: Machine) -> bool:
 @pytest.mark.parametrize("kind", [0x0, 0x4, 0x6, 0xFF])
 def test_a_guest_cannot_send_framework_messages(vm: Vm, spmc: Spmc, kind: int) -> None:
     # Power management and the life of VMs are the SPMC's and the hypervisor's to tell (ch. 18).
+    # Which error a guest gets for trying is not said.
     x1 = vm.id << 16 | SP
-    reply = vm.smc(FFA.MSG_SEND_DIRECT_REQ_32, x1, 1 << 31 | kind, 0, 0, 1)
-    assert reply.error is FfaError.INVALID_PARAMETERS
+    assert vm.smc(FFA.MSG_SEND_DIRECT_REQ_32, x1, 1 << 31 | kind, 0, 0, 1).error
     assert not asked(spmc)
 
 
