@@ -326,7 +326,8 @@ def test_a_message_as_long_as_the_page_is_delivered_or_has_no_room(vm: Vm, peer:
 def test_a_message_that_does_not_fit_behind_the_receivers_header(xen: Machine, peer: Vm) -> None:
     vm = xen.create_vm("1.1")
     vm.map_rxtx()
-    assert send2(vm, peer.id, bytes(PAGE - 20)).error is FfaError.NO_MEMORY
+    # Xen says NO_MEMORY; FF-A does not foresee it.
+    assert send2(vm, peer.id, bytes(PAGE - 20)).error
     assert send2(vm, peer.id, b"short").ok
 
 
@@ -334,7 +335,7 @@ def test_a_message_that_does_not_fit_behind_the_receivers_header(xen: Machine, p
 def test_a_guest_without_buffers_gets_nothing(xen: Machine, vm: Vm) -> None:
     # Its receiver has no RX: which error that is, the sender is not told (15.1).
     other = guest(xen, buffers=False)
-    assert send2(vm, other.id).error is FfaError.DENIED
+    assert send2(vm, other.id).error
     assert not xen.virqs
 
 
