@@ -79,33 +79,50 @@ def pytest_configure(config: pytest.Config) -> None:
 # --- what is tested ------------------------------------------------------------------------------
 
 
+class Hooks:
+    """What a conftest.py may answer, beside pytest's own hooks."""
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_ffashim_trees(self, metafunc: pytest.Metafunc, trees: list[Tree]) -> list[Tree]:
+        """Return the trees that a test is to run on. `trees` are those that were asked for."""
+        raise NotImplementedError  # pytest reads the signature
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add our own hook."""
+    pluginmanager.add_hookspecs(Hooks)
+
+
 @functools.cache
-def _variants(
-    specs: tuple[str, ...], patches: tuple[str, ...], config: tuple[str, ...]
-) -> list[tuple[str, Tree, dict[str, str]]]:
-    """Return every tree and variant with a name for people."""
+def _trees(specs: tuple[str, ...], patches: tuple[str, ...]) -> list[Tree]:
+    files = [Path(name).expanduser() for name in patches]
+    return [resolve(spec, patches=files) for spec in specs] or [resolve_default(patches=files)]
+
+
+@functools.cache
+def _variants(tree: Tree, config: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+    """Return a tree's variants with names for people."""
     settings = {}
     for item in config:
         name, _, value = item.removeprefix("CONFIG_").partition("=")
         settings[name] = value
-    files = [Path(name).expanduser() for name in patches]
-    trees = [resolve(spec, patches=files) for spec in specs] or [resolve_default(patches=files)]
-    found: list[tuple[str, Tree, dict[str, str]]] = []
-    for tree in trees:
-        for choice in variants(tree, settings):
-            names = [f"{name}={value}" for name, value in choice.items()]
-            name = "-".join([tree.spec.rpartition("@")[2].rpartition("/")[2], *names])
-            found.append((name, tree, choice))
-    return found
+    own = [tree.spec.rpartition("@")[2].rpartition("/")[2], *(["patched"] if tree.patches else [])]
+    return [
+        ("-".join([*own, *(f"{name}={value}" for name, value in choice.items())]), choice)
+        for choice in variants(tree, settings)
+    ]
 
 
-def _asked(config: pytest.Config) -> list[tuple[str, Tree, dict[str, str]]]:
+def _asked(metafunc: pytest.Metafunc) -> list[tuple[str, Tree, dict[str, str]]]:
+    config = metafunc.config
     try:
-        return _variants(
-            tuple(config.getoption("--xen")),
-            tuple(config.getoption("--patch")),
-            tuple(config.getoption("--config")),
-        )
+        trees = _trees(tuple(config.getoption("--xen")), tuple(config.getoption("--patch")))
+        hook = metafunc.definition.ihook.pytest_ffashim_trees
+        return [
+            (name, tree, settings)
+            for tree in hook(metafunc=metafunc, trees=trees) or trees
+            for name, settings in _variants(tree, tuple(config.getoption("--config")))
+        ]
     except FfashimError as error:
         pytest.exit(f"error: {error}", returncode=2)
 
@@ -128,7 +145,7 @@ def _baseline(
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test on each tree and variant."""
     if "extension" in metafunc.fixturenames:
-        asked = _asked(metafunc.config)
+        asked = _asked(metafunc)
         metafunc.parametrize(
             "extension",
             [(tree, settings) for _, tree, settings in asked],

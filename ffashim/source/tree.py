@@ -53,7 +53,9 @@ class Tree:
     def describe(self) -> str:
         """Return the provenance for reports: one line, and one for each patch and note."""
         commit = f", commit {self.commit}" if self.commit else ""
-        lines = [f"Xen {self.version} from {self.origin}{commit}"]
+        count = len(self.patches)
+        patched = f", with {count} patch{'es' if count > 1 else ''}" if count else ""
+        lines = [f"Xen {self.version} from {self.origin}{commit}{patched}"]
         lines += [f"  with {patch.name} (sha256 {patch.sha256[:12]})" for patch in self.patches]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)

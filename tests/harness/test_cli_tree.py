@@ -91,6 +91,15 @@ def test_run_shows_each_call_then_the_conformance(ffashim: Command) -> None:
     assert "Conformance of Xen " in done.stdout
 
 
+def test_run_ends_with_a_walk_by_registers_that_agrees_with_the_list_in_rx(
+    ffashim: Command, request: pytest.FixtureRequest
+) -> None:
+    *_, end = ffashim("run").stdout.splitlines()
+    if request.config.getoption("--xen") and "has no" in end:
+        pytest.skip(end)
+    assert end.endswith("FFA_PARTITION_INFO_GET_REGS agree on 7 partitions.")
+
+
 def test_shell_has_a_booted_machine(ffashim: Command) -> None:
     done = ffashim("shell", stdin="print(vm.smc(FFA.ID_GET).ok, xen.spmc is spmc)\n")
     assert done.returncode == 0, done.stderr
