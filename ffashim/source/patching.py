@@ -3,14 +3,18 @@
 
 git reads the mails and applies the diffs. The copy lies in the cache under a key made of the tree
 and the diffs, so the same patches on the same tree are applied once.
+
+A series is taken as it was sent: what of it lies outside the kept part of the tree, the toolstack
+or the documentation, is passed over, and the notes of the tree say so where it is a whole patch.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,22 +41,38 @@ class Patch:
 def apply(tree: Tree, files: Sequence[Path], progress: Progress) -> Tree:
     """Return a private copy of the tree with the patches of the files applied in order.
 
-    Raises PatchError, which names patch, file, hunk and line, if one does not apply.
+    A patch that changes no file of the kept part is passed over, with a note.
+
+    Raises PatchError, which names patch, file, hunk and line, if one does not apply, or if there is
+    none that changes anything.
     """
     patches = [patch for file in files for patch in read(file)]
     records = tuple(patch.record for patch in patches)
 
     def fill(into: Path) -> None:
         store.copy(tree.root, into)
-        for patch in patches:
+        outside: dict[int, Sequence[str]] = {}
+        for number, patch in enumerate(patches):
             progress(f"applying {patch.name}")
-            _apply(patch, into)
+            if names := _apply(patch, into):
+                outside[number] = names
+                progress(f"passed over: {patch.name}")
+        if len(outside) == len(patches):
+            raise PatchError(_nothing(patches, outside))
+        told = json.dumps({number: _some(names) for number, names in outside.items()})
+        (into / _PASSED_OVER).write_text(told, encoding="utf-8")
 
     root = store.stored(_key(tree, records), fill)
     require_ffa(root / "xen", f"{tree.origin}, once patched,")
     version = read_version(root / "xen") if tree.version == read_version(tree.xen) else tree.version
+    passed_over = _passed_over(root)
     return replace(
-        tree, root=root, version=version, patches=(*tree.patches, *records), private=True
+        tree,
+        root=root,
+        version=version,
+        patches=(*tree.patches, *(r for n, r in enumerate(records) if n not in passed_over)),
+        private=True,
+        notes=(*tree.notes, *_notes(patches, passed_over)),
     )
 
 
@@ -67,6 +87,47 @@ def _key(tree: Tree, records: Sequence[PatchRecord]) -> str:
     for record in records:
         digest.update(record.sha256.encode())
     return f"patched-{digest.hexdigest()[:40]}"
+
+
+# --- what is passed over -------------------------------------------------------------------------
+
+_PASSED_OVER = ".passed-over"
+"""A file in a patched tree: a patch's number to what it changes, for those that were."""
+_SHOWN = 3
+"""How many names, of files or of patches, are told before the rest is counted."""
+
+
+def _passed_over(root: Path) -> dict[int, str]:
+    try:
+        found = json.loads((root / _PASSED_OVER).read_text(encoding="utf-8"))
+        return {int(number): str(names) for number, names in found.items()}
+    except (OSError, ValueError, AttributeError):  # by an earlier version, which had none
+        return {}
+
+
+def _notes(patches: Sequence[Patch], passed_over: Mapping[int, str]) -> list[str]:
+    if len(passed_over) <= _SHOWN:
+        return [
+            f"passed over: {patches[number].name} changes only {names}"
+            for number, names in passed_over.items()
+        ]
+    names = _some([patches[number].name for number in passed_over], "; ")
+    return [
+        f"passed over: {len(passed_over)} of {len(patches)} patches, which change nothing that is "
+        f"compiled here: {names}"
+    ]
+
+
+def _nothing(patches: Sequence[Patch], outside: Mapping[int, Sequence[str]]) -> str:
+    names = list(dict.fromkeys(name for names in outside.values() for name in names))
+    what = f"{patches[0].name} changes" if len(patches) == 1 else "the patches change"
+    return f"{what} nothing that is compiled here, only {_some(names)}."
+
+
+def _some(names: Sequence[str], separator: str = ", ") -> str:
+    more = len(names) - _SHOWN
+    shown = separator.join(names[:_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -139,44 +200,126 @@ def _is_diff(content: bytes) -> bool:
 
 # --- applying ------------------------------------------------------------------------------------
 
-# Directories that the paths in a patch may be relative to: how many leading names to drop, and
-# what to put before them. Made at the top of the tree with and without a/ and b/; inside xen/.
+# What the paths in a patch may be relative to: how many leading names to drop, and what to put
+# before them. Made at the top of the tree with and without a/ and b/; inside xen/.
 _FRAMES = ((1, ""), (0, ""), (1, "xen"), (0, "xen"))
 
+# What lies right here may also be meant to lie beside xen/: Makefile, COPYING, scripts/.
+_AT_BOTH = ("xen", "xen/scripts")
 
-def _apply(patch: Patch, root: Path) -> None:
-    frame, touched = _frame(patch, root)
-    options = [*frame, *(f"--exclude={name}/*" for name in selection.LEFT_OUT), "--include=xen/*"]
-    before = {name: _state(root / name) for name in touched}
-    done = _git_apply(patch, root, *options)
+
+@dataclass(frozen=True)
+class _Frame:
+    """A patch, read as if its paths were relative to one of the directories."""
+
+    strip: int
+    directory: str
+    counts: Mapping[str, str]
+    """Each file it changes, named from the top of the tree, to how many lines it adds and drops."""
+    moves: Sequence[tuple[str, str, str]]
+    """rename or copy, the old name, the new name."""
+
+    @property
+    def options(self) -> list[str]:
+        """What tells git of it, and to leave out what is not kept."""
+        directory = [f"--directory={self.directory}"] if self.directory else []
+        left_out = [f"--exclude={name}/*" for name in selection.LEFT_OUT]
+        return [f"-p{self.strip}", *directory, *left_out, "--include=xen/*"]
+
+    @property
+    def kept(self) -> list[str]:
+        """The files of the kept part that the patch leaves there, new or changed or removed."""
+        return [name for name in self.counts if selection.kept(name)]
+
+    @property
+    def moved_out(self) -> list[str]:
+        """Files that it moves out of the kept part: git leaves a move out if it does the target."""
+        return [
+            old
+            for how, old, new in self.moves
+            if how == "rename" and selection.kept(old) and not selection.kept(new)
+        ]
+
+    def evidence(self, root: Path) -> dict[str, int]:
+        """What in the tree speaks for this reading: files that are there, directories of xen/."""
+        found = {}
+        for name in (*self.kept, *self.moved_out):
+            if _state(root / name) is not None:
+                found[name] = 2
+            elif _parent(name) not in _AT_BOTH and (root / Path(*Path(name).parts[:2])).is_dir():
+                found[name] = 1
+        return found
+
+
+def _apply(patch: Patch, root: Path) -> list[str]:
+    """Apply what of the patch lies in the kept part. If nothing does, return what it changes."""
+    frames = _frames(patch, root)
+    frame = _fitting(patch, frames, root)
+    if frame is None:
+        # The names as they stand in the patch, but for a/ and b/.
+        prefixed = re.search(rb"^(diff --git |--- |\+\+\+ )[abciow]/", patch.diff, re.M)
+        return list(next((f for f in frames if f.strip == bool(prefixed)), frames[0]).counts)
+    for how, old, new in frame.moves:
+        if selection.kept(new) and not selection.kept(old):
+            raise PatchError(
+                f"{patch.name} makes {new} as a {how} of {old}, which is not kept here.\n"
+                "Make the patch anew, with that file in full: git format-patch --no-renames"
+            )
+    before = {name: _state(root / name) for name in frame.kept}
+    done = _git_apply(patch, root, *frame.options)
     if done.returncode != 0:
-        raise PatchError(_failure(patch, root, options, done.stderr))
-    # git has been seen to skip a patch in silence and to report success.
-    same = [name for name in touched if _state(root / name) == before[name]]
+        raise PatchError(_failure(patch, root, frame.options, done.stderr))
+    # git has been seen to skip a patch in silence and to report success. No line changes where the
+    # mode does, and a file may well have that mode already.
+    same = [
+        name
+        for name, state in before.items()
+        if _state(root / name) == state and (state is None or frame.counts[name] != "0 0")
+    ]
     if same:
         raise PatchError(f"{patch.name} left {', '.join(same)} as it was; git skipped it.")
+    for name in frame.moved_out:
+        (root / name).unlink(missing_ok=True)
+    return []
 
 
-def _frame(patch: Patch, root: Path) -> tuple[list[str], list[str]]:
-    """Find out what the patch's paths are relative to, and which kept files it changes."""
+def _frames(patch: Patch, root: Path) -> list[_Frame]:
+    """Read the patch's paths in each way that there is."""
+    found = []
     complaint = ""
-    touched_any: list[str] = []
+    headers = re.findall(
+        r"^(rename|copy) from (.*)\n(?:rename|copy) to (.*)$",
+        patch.diff.decode(errors="surrogateescape"),
+        re.M,
+    )
     for strip, directory in _FRAMES:
         options = [f"-p{strip}"] + ([f"--directory={directory}"] if directory else [])
         listed = _git_apply(patch, root, *options, "--numstat", "-z")
         if listed.returncode != 0:
             complaint = complaint or listed.stderr
             continue
-        names = [line.split("\t", 2)[-1] for line in listed.stdout.split("\0") if line]
-        touched_any = touched_any or names
-        touched = [name for name in names if selection.kept(name)]
-        if any((root / name).parent.is_dir() for name in touched):
-            return options, touched
-    if complaint and not touched_any:
+        lines = [line.split("\t", 2) for line in listed.stdout.split("\0") if line]
+        counts = {name: f"{added} {dropped}" for added, dropped, name in lines}
+        # These names come without a/ and b/ in every patch.
+        before = f"{directory}/" if directory else ""
+        moves = [(how, before + old, before + new) for how, old, new in headers]
+        found.append(_Frame(strip, directory, counts, moves))
+    if not any(frame.counts for frame in found):
         raise PatchError(f"{patch.name} is damaged: {complaint.strip()}")
-    raise PatchError(
-        f"{patch.name} changes nothing that is compiled here, only {', '.join(touched_any)}."
-    )
+    return found
+
+
+def _fitting(patch: Patch, frames: Sequence[_Frame], root: Path) -> _Frame | None:
+    """Return the reading that fits the tree, None if by none of them anything kept is changed."""
+    best = max(frames, key=lambda frame: sum(frame.evidence(root).values()))  # first of equals
+    if evidence := best.evidence(root):
+        unsure = best.directory and all(_parent(name) in _AT_BOTH for name in evidence)
+        if unsure and _git_apply(patch, root, *best.options, "--check").returncode != 0:
+            return None
+        return best
+    # Nothing of it is there: files in new directories, or a patch for quite another tree.
+    outright = [frame for frame in frames if frame.kept and not frame.directory]
+    return min(outright, key=lambda frame: frame.strip, default=None)
 
 
 def _failure(patch: Patch, root: Path, options: Sequence[str], complaint: str) -> str:
@@ -219,6 +362,10 @@ def _git_apply(patch: Patch, root: Path, *options: str) -> subprocess.CompletedP
         raise PatchError(f"git, which applies patches, cannot be run: {error}") from error
     out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
     return subprocess.CompletedProcess(command, done.returncode, out, err)
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _state(path: Path) -> object:

@@ -204,6 +204,154 @@ def test_a_patch_with_nothing_to_compile_is_refused(repository: Path, tmp_path: 
         resolve(f"{repository}@master", [patch])
 
 
+OUTSIDE = (
+    "MAINTAINERS",
+    "Config.mk",
+    "Makefile",
+    "docs/ffa.md",
+    "tools/libs/ffa.c",
+    "scripts/archive.sh",
+    "xen/arch/x86/setup.c",
+    "xen/tools/new/gen.c",
+)
+
+
+@pytest.fixture
+def whole(repository: Path) -> Path:
+    """Return the repository with files beside xen/, some named like one inside."""
+    for name in (*OUTSIDE, "xen/Makefile", "xen/scripts/archive.sh", "xen/scripts/Kbuild.include"):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text(f"{name}\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "the rest of it")
+    git(repository, "tag", "whole")
+    return repository
+
+
+def commit(root: Path, *names: str) -> str:
+    """Change files, in a commit named after them, and return its id."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        with (root / name).open("a") as file:
+            file.write("/* changed */\n")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", f"change {' '.join(names)}")
+    return git(root, "rev-parse", "HEAD").strip()
+
+
+@pytest.mark.parametrize("prefix", ["a/", ""], ids=["a/", "no prefix"])
+@pytest.mark.parametrize("name", [*OUTSIDE, "CHANGELOG.md", "scripts/new.sh", "tools/new/new.c"])
+def test_a_patch_of_a_series_that_lies_outside_is_passed_over(
+    whole: Path, tmp_path: Path, name: str, prefix: str
+) -> None:
+    commit(whole, name)
+    commit(whole, FFA)
+    options = [] if prefix else ["--no-prefix"]
+    series = git(whole, "format-patch", "--stdout", *options, "whole")
+    told: list[str] = []
+    patch = write(tmp_path, series, "s.mbox")
+    tree = resolve(f"{whole}@whole", [patch], told.append)
+    note = f"passed over: s.mbox: [PATCH 1/2] change {name} changes only {name}"
+    assert tree.notes == (note,)
+    assert [patch.name for patch in tree.patches] == [f"s.mbox: [PATCH 2/2] change {FFA}"]
+    assert any(line.startswith("passed over: s.mbox: [PATCH 1/2]") for line in told)
+    assert (tree.root / FFA).read_text() == (whole / FFA).read_text()
+    left = {path.name for path in (tree.root / "xen").iterdir()}
+    assert left == {"Makefile", "arch", "include", "scripts"}
+    assert (tree.root / "xen/Makefile").read_text() == "xen/Makefile\n"
+    # Found in the cache, it says the same.
+    assert resolve(f"{whole}@whole", [patch]) == tree
+
+
+def test_a_whole_series_that_lies_outside_is_refused(whole: Path, tmp_path: Path) -> None:
+    for name in OUTSIDE:
+        commit(whole, name)
+    patch = write(tmp_path, git(whole, "format-patch", "--stdout", "whole"))
+    names = r"MAINTAINERS, Config\.mk, Makefile and 5 more"
+    with pytest.raises(PatchError, match=f"nothing that is compiled here, only {names}"):
+        resolve(f"{whole}@whole", [patch])
+
+
+def test_many_that_are_passed_over_are_told_in_one_line(whole: Path, tmp_path: Path) -> None:
+    for name in (*OUTSIDE, FFA):
+        commit(whole, name)
+    git(whole, "format-patch", "-q", "-o", str(tmp_path / "s"), "whole")
+    [note] = resolve(f"{whole}@whole", [tmp_path / "s"]).notes
+    assert note.startswith("passed over: 8 of 9 patches, which change nothing")
+    assert note.endswith("and 5 more")
+
+
+def test_what_of_a_patch_lies_inside_is_applied(whole: Path, tmp_path: Path) -> None:
+    commit(whole, *OUTSIDE, "xen/arch/riscv/new/file.c", FFA, "xen/Makefile")
+    for options in ([], ["--no-prefix"]):
+        patch = write(tmp_path, git(whole, "diff", *options, "whole"))
+        tree = resolve(f"{whole}@whole", [patch])
+        assert tree.notes == ()
+        for name in (FFA, "xen/Makefile"):
+            assert (tree.root / name).read_text() == (whole / name).read_text()
+        assert not list((tree.root / "xen/arch").glob("[xr]*"))
+
+
+@pytest.mark.parametrize("name", ["Makefile", "scripts/Kbuild.include", "include/xen/lib.h"])
+@pytest.mark.parametrize("options", [[], ["--no-prefix"]], ids=["a/", "no prefix"])
+def test_a_patch_that_is_relative_to_xen_is_known_by_what_it_changes(
+    whole: Path, tmp_path: Path, name: str, options: list[str]
+) -> None:
+    commit(whole, f"xen/{name}")
+    patch = write(tmp_path, git(whole, "diff", *options, "--relative=xen", "whole"))
+    tree = resolve(f"{whole}@whole", [patch])
+    assert (tree.root / "xen" / name).read_text() == f"{(whole / 'xen' / name).read_text()}"
+
+
+def test_a_series_may_change_what_it_made_before(whole: Path, tmp_path: Path) -> None:
+    made = ("xen/arch/arm/tee/made/here.c", "xen/include/xen/here.h")
+    for number in range(3):
+        commit(whole, made[0])
+        commit(whole, made[number % 2], "docs/ffa.md")
+    for options in ([], ["--no-prefix"], ["--relative=xen"]):
+        series = git(whole, "format-patch", "--stdout", *options, "whole")
+        tree = resolve(f"{whole}@whole", [write(tmp_path, series)])
+        for name in made:
+            assert (tree.root / name).read_text() == (whole / name).read_text()
+
+
+def test_a_file_that_moves_out_of_the_copy_is_removed(whole: Path, tmp_path: Path) -> None:
+    git(whole, "mv", "xen/arch/arm/tee/old.c", "xen/arch/x86/old.c")
+    commit(whole, "docs/ffa.md")
+    patch = write(tmp_path, git(whole, "format-patch", "--stdout", "-M", "whole"))
+    tree = resolve(f"{whole}@whole", [patch])
+    assert not (tree.root / "xen/arch/arm/tee/old.c").exists()
+    assert not (tree.root / "xen/arch/x86").exists()
+
+
+def test_a_file_that_moves_in_is_asked_for_in_full(whole: Path, tmp_path: Path) -> None:
+    git(whole, "mv", "xen/arch/x86/setup.c", "xen/arch/arm/setup.c")
+    commit(whole, FFA)
+    moved = write(tmp_path, git(whole, "format-patch", "--stdout", "-M", "whole"))
+    with pytest.raises(PatchError, match=r"x86/setup\.c, which is not kept(.|\n)*--no-renames"):
+        resolve(f"{whole}@whole", [moved])
+    full = write(tmp_path, git(whole, "format-patch", "--stdout", "--no-renames", "whole"))
+    tree = resolve(f"{whole}@whole", [full])
+    assert (tree.root / "xen/arch/arm/setup.c").read_text() == "xen/arch/x86/setup.c\n"
+
+
+def test_a_mode_alone_may_change_and_may_be_so_already(whole: Path, tmp_path: Path) -> None:
+    (whole / FFA).chmod(0o755)
+    git(whole, "commit", "-qam", "make it executable")
+    patch = write(tmp_path, git(whole, "format-patch", "--stdout", "whole"))
+    for revision in ("whole", "master"):
+        assert (resolve(f"{whole}@{revision}", [patch]).root / FFA).stat().st_mode & 0o100
+
+
+def test_pictures_outside_do_not_matter(whole: Path, tmp_path: Path) -> None:
+    (whole / "docs/picture.png").write_bytes(bytes(range(256)))
+    commit(whole, FFA)
+    for options in ([], ["--binary"]):
+        patch = write(tmp_path, git(whole, "diff", *options, "whole"))
+        tree = resolve(f"{whole}@whole", [patch])
+        assert (tree.root / FFA).read_text() == (whole / FFA).read_text()
+
+
 def test_each_hunk_that_fails_is_named_with_file_and_line(repository: Path, tmp_path: Path) -> None:
     edit(repository, {3: "x", 20: "y", 50: "z"})
     diff = git(repository, "diff").replace(" int line_17;", " int other;")
