@@ -93,8 +93,14 @@ def missing(
     abi: FFA | None = None,
     version: str | None = None,
     messages: bool = False,
+    **unknown: object,
 ) -> str | None:
-    """Return why a test that needs this cannot run on the machine's tree, None if it can."""
+    """Return why a test that needs this cannot run on the machine's tree, None if it can.
+
+    Raises UsageError for a need that is none of these.
+    """
+    for name in unknown:
+        raise UsageError(f"needs({name}=...): name one of vm_to_vm, abi, version, messages")
     if vm_to_vm is not None and machine.extension.enabled("FFA_VM_TO_VM") != vm_to_vm:
         return f"needs FFA_VM_TO_VM={'y' if vm_to_vm else 'n'}"
     if version is not None and highest_version(machine) < Version.parse(version):
