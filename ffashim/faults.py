@@ -57,6 +57,12 @@ class XenFault(FfashimError):
         super().__init__(report)
         self.report = report
 
+    @property
+    def summary(self) -> str:
+        """One line: what is wrong, and where in Xen."""
+        at = f" at {self.report.where}" if self.report.where else ""
+        return f"{self.headline}: {self.report.text}{at}"
+
     def __str__(self) -> str:
         report = self.report
         at = f"\n  at {report.where}" if report.where else ""

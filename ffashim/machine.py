@@ -482,11 +482,6 @@ class Machine:
 
     def _stop(self, kind: type[XenFault], report: Report) -> None:
         console = tuple(str(line) for line in self.console[-10:])
-        past = self.ffi.new("ffashim_past[]", HISTORY)
-        calls = tuple(
-            self._describe(past[n].slot, past[n].vcpu, tuple(past[n].x))
-            for n in range(self.lib.ffashim_history(past, HISTORY))
-        )
         fault = kind(
             Report(
                 report.text,
@@ -495,11 +490,20 @@ class Machine:
                 report.locks,
                 report.waits,
                 console,
-                calls,
+                self.history,
             )
         )
         self.stopped = fault
         raise fault
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """The last guest calls, oldest first, a line each: the vCPU, and what was in registers."""
+        past = self.ffi.new("ffashim_past[]", HISTORY)
+        return tuple(
+            self._describe(past[n].slot, past[n].vcpu, tuple(past[n].x))
+            for n in range(self.lib.ffashim_history(past, HISTORY))
+        )
 
     def _describe(self, slot: int, vcpu: int, regs: tuple[int, ...]) -> str:
         vm = self.vms.get(slot)

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from ffashim import baseline, capabilities, loader
+from ffashim import baseline, capabilities, failures, loader
 from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY, machine_of
 from ffashim.defaults import default_spmc, partitions
 from ffashim.errors import FfashimError
+from ffashim.faults import XenFault
 from ffashim.loader import Extension
 from ffashim.machine import Machine
 from ffashim.source import Tree, resolve, resolve_default
@@ -28,6 +29,7 @@ from ffashim.vm import Vm
 _extensions: dict[tuple[object, ...], Extension] = {}
 _MACHINE = pytest.StashKey[Machine]()
 _NEW = pytest.StashKey[list[str]]()
+_EXPECTED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -297,11 +299,18 @@ def _expect(
 # --- reports --------------------------------------------------------------------------------------
 
 
-@pytest.hookimpl(wrapper=True)
+# The outermost one: pytest itself makes known defects of failures in another of these.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add Xen's console and the SMCs to the report of a failure, and whether a defect is new."""
+    """Show the user's lines of a failure, Xen's console, the guest's calls and the SMCs, and
+    whether a defect is new.
+    """
+    trimmed = True
+    if call.excinfo is not None and not item.config.getoption("fulltrace", False):
+        trimmed = failures.trim(call.excinfo.value)
+        call.excinfo = pytest.ExceptionInfo.from_exception(call.excinfo.value)
     report = yield
     if new := item.stash.get(_NEW, None):
         if report.when == "call" and not report.failed:
@@ -310,12 +319,19 @@ def pytest_runtest_makereport(
             report.__dict__.pop("wasxfail", None)
         if report.failed:
             report.sections.append(("New defect", "\n".join(new)))
-    machine = item.stash.get(_MACHINE, None)
-    if machine is not None and report.failed:
-        console = "\n".join(map(str, machine.console))
-        if console:
-            report.sections.append(("Xen's console", console))
-        log = "\n".join(map(str, getattr(machine.spmc, "log", [])))
-        if log:
-            report.sections.append(("SMCs that the SPMC saw", log))
+    if hasattr(report, "wasxfail") and report.skipped:
+        if item.stash.get(_EXPECTED, False):
+            # The same defect as before, seen at the end of the test too: it counts once.
+            report.outcome, report.longrepr = "passed", None
+            del report.wasxfail
+        item.stash[_EXPECTED] = True
+    if not report.failed or call.excinfo is None:
+        return report
+    if not trimmed:
+        report.longrepr = call.excinfo.getrepr(style="value")
+    error = call.excinfo.value
+    if isinstance(error, XenFault):
+        setattr(report, failures.FAULT, error.summary)
+    if (machine := item.stash.get(_MACHINE, None)) is not None:
+        report.sections += failures.sections(machine, error)
     return report

@@ -40,6 +40,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY
+from ffashim.failures import FAULT
 from ffashim.variants import title
 
 TREE_PROPERTY = "ffashim.tree"
@@ -180,6 +181,8 @@ def _reason(report: pytest.TestReport | pytest.CollectReport, outcome: Outcome) 
         return reason.removeprefix("known defect: ")
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
+    if fault := getattr(report, FAULT, ""):
+        return str(fault)
     if crash := getattr(report.longrepr, "reprcrash", None):
         return str(crash.message).split("\n", 1)[0]
     # What pytest says of an import that failed ends in the exception.
@@ -242,21 +245,34 @@ def print_tables(results: Iterable[Result], console: Console) -> None:
 def _explanations(results: list[Result]) -> Iterator[tuple[str, str, str]]:
     """Yield label, colour and text: a line for each failed test, and one for each defect, known or
     mended, whatever it breaks.
+
+    What fails many tests alike gets one line too.
     """
+    failed: dict[str, list[Result]] = {}
     known: dict[str, list[Result]] = {}
     mended: dict[str, list[Result]] = {}
     for result in results:
         if result.outcome is Outcome.FAILED:
             why = f"new defect: {'; '.join(result.new)}" if result.new else result.reason
-            yield _label(Outcome.FAILED, f"{result.abi}: {result.name}: {why}")
+            failed.setdefault(why, []).append(result)
         elif result.outcome is Outcome.KNOWN_DEFECT:
             known.setdefault(result.reason, []).append(result)
         for finding in result.mended:
             mended.setdefault(finding, []).append(result)
+    for why, found in failed.items():
+        if len(found) > _ONE_BY_ONE:
+            yield _label(Outcome.FAILED, f"{why} ({_extent(found)})")
+        else:
+            for result in found:
+                yield _label(Outcome.FAILED, f"{result.abi}: {result.name}: {why}")
     for finding, found in known.items():
         yield _label(Outcome.KNOWN_DEFECT, f"{finding} ({_extent(found)})")
     for finding, found in mended.items():
         yield "mended", Outcome.PASSED.colour, f"{finding} ({_extent(found)})"
+
+
+_ONE_BY_ONE = 3
+"""How many tests that fail for the same reason have a line each."""
 
 
 def _label(outcome: Outcome, line: str) -> tuple[str, str, str]:
@@ -265,7 +281,7 @@ def _label(outcome: Outcome, line: str) -> tuple[str, str, str]:
 
 def _extent(found: list[Result]) -> str:
     abis = ", ".join(dict.fromkeys(result.abi for result in found))
-    return f"{'1 test' if len(found) == 1 else f'{len(found)} tests'} of {abis}"
+    return f"{len(found)} test{'s' if len(found) > 1 else ''} of {abis}"
 
 
 def _table(tree: str, results: list[Result]) -> Table:

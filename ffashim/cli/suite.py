@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ffashim import paths, report
 from ffashim.errors import UsageError
+from ffashim.failures import FaultGroups
 
 
 def subject_arguments(
@@ -68,7 +69,7 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
             *arguments,
             str(paths.SUITE),
         ],
-        plugins=[recorder],
+        plugins=[recorder, FaultGroups()],
     )
     if status == pytest.ExitCode.INTERRUPTED and not report.failed(recorder.results):
         raise typer.Exit(130)

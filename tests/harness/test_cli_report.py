@@ -210,6 +210,20 @@ def test_a_defect_is_explained_once_and_each_failure_by_name() -> None:
     ]
 
 
+def test_what_fails_many_tests_alike_is_told_once() -> None:
+    found = [
+        Result("", abi, "", f"test_{n}", Outcome.FAILED, 0, "a fault")
+        for n, abi in enumerate(["FFA_RUN"] * 5 + ["FFA_YIELD"])
+    ]
+    console = Console(file=io.StringIO(), width=100)
+    print_tables(found, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("failed")] == [
+        "failed a fault (6 tests of FFA_RUN, FFA_YIELD)"
+    ]
+
+
 def test_a_long_title_does_not_push_the_numbers_out_of_the_table() -> None:
     found = [Result("", "An ABI " + "of a long name " * 9, "", "", Outcome.PASSED, 0)] * 1234
     console = Console(file=io.StringIO(), width=80)

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from planted import plant
 
 from ffashim import cli
+from ffashim.source import Tree
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -157,6 +159,45 @@ def test_check_fails_if_a_test_does(check: Command, workers: tuple[str, ...]) ->
     done = check("def test_fails(vm):\n    assert vm.smc(0x84000069).x2 == 77\n", *workers)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "failed FFA_ID_GET: test_fails" in done.stdout
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "in two processes"])
+def test_a_fault_in_many_tests_is_shown_once(
+    check: Command, tree: Tree, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    suite = """
+import pytest
+from ffashim import FFA
+
+@pytest.mark.parametrize("n", range(20))
+def test_asserts(vm, n):
+    vm.smc(FFA.ID_GET, 1)
+
+@pytest.fixture
+def ready(vm):
+    vm.smc(FFA.ID_GET, 1)
+
+def test_asserts_in_a_fixture(ready):
+    pass
+
+def test_panics(vm):
+    vm.smc(FFA.ID_GET, 3)
+
+def test_is_wrong(vm):
+    assert vm.smc(FFA.ID_GET).x2 == 77
+"""
+    done = check(suite, f"--patch={plant(tree, tmp_path)}", "--config=DEBUG=y", *workers)
+    assert done.returncode == 1, done.stderr
+    variants = done.stdout.count("Conformance of")
+    shown, _, table = done.stdout.partition("Conformance of")
+    assert shown.count("XenAssertion: ASSERT failed: addr == 42") == 1
+    assert f"{20 * variants + variants - 1} more tests end in this fault" in shown
+    assert shown.count("XenPanic: panic: planted 3") == 1
+    assert shown.count("E       AssertionError") + shown.count("E       assert ") >= variants
+    assert shown.count("\n") < 150 * variants
+    assert "failed ASSERT failed: addr == 42 at xen/arch/arm/tee/ffa.c:" in table
+    assert "(21 tests of FFA_ID_GET)" in table
+    assert "failed FFA_ID_GET: test_panics" in table
 
 
 def test_check_fails_if_the_suite_cannot_be_read(check: Command) -> None:

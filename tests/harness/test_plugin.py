@@ -41,6 +41,71 @@ def test_a_failure_shows_the_console_and_the_smcs(run: Run) -> None:
     result.stdout.fnmatch_lines(["*SMCs that the SPMC saw*", "FFA_VERSION*"])
 
 
+def test_a_failure_shows_the_guest_calls_and_the_features_in_one_line(run: Run) -> None:
+    result = run(
+        """
+        from ffashim import FFA
+
+        def test_it(vm):
+            assert not vm.smc(FFA.ID_GET).ok
+        """
+    )
+    result.stdout.fnmatch_lines(["*Guest calls*", "d1v0 FFA_VERSION*", "d1v0 FFA_ID_GET"])
+    result.stdout.fnmatch_lines(["FFA_FEATURES, * times, answered *"])
+    sections = result.stdout.str().count("- SMCs that the SPMC saw -")
+    assert result.stdout.str().count("FFA_FEATURES") <= 4 * sections
+
+
+def test_a_failure_ends_in_the_line_of_the_test(run: Run) -> None:
+    body = """
+        import pytest
+        from ffashim import FFA, traffic
+
+        def test_by_a_method(vm):
+            vm.smc(FFA.ID_GET, -1)
+
+        def test_by_a_helper(xen):
+            traffic.share(xen.create_vm("1.1"))
+
+        @pytest.mark.spmc(nonsense=1)
+        def test_by_a_fixture(vm):
+            pass
+
+        @pytest.mark.needs(versoin="1.1")
+        def test_by_a_marker(vm):
+            pass
+        """
+    text = run(body).stdout.str()
+    assert ">       vm.smc(FFA.ID_GET, -1)" in text
+    assert '>       traffic.share(xen.create_vm("1.1"))' in text
+    assert "ffashim/vm.py" not in text
+    assert "ffashim/traffic.py" not in text
+    assert "UsageError: x1=-0x1: a register holds" in text
+    assert "call map_rxtx() first" in text
+    # A mistake that is told by no error of ours keeps our frames.
+    assert "nonsense" in text.partition("TypeError")[2]
+    assert "needs(versoin=...): name one of vm_to_vm, abi, version, messages" in text
+    assert "ffashim/vm.py" in run(body, "--full-trace").stdout.str()
+
+
+def test_a_known_defect_that_shows_twice_in_a_test_counts_once(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+
+        @pytest.mark.known_defect(bool, "it sends what it may not, and fails")
+        def test_it(xen):
+            xen.spmc.smc((0x84000077, 0xdead, *[0] * 16))
+            assert False
+
+        def test_to_compare(xen):
+            pass
+        """
+    )
+    outcome = result.parseoutcomes()
+    assert outcome == {"xfailed": outcome["passed"], "passed": outcome["passed"]}
+
+
 def test_what_the_spmc_may_not_be_sent_fails_the_test(run: Run) -> None:
     result = run(
         """
