@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import code
+import sys
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
+import typer
+
 from ffashim.cli import options, subject
+from ffashim.errors import FfashimError
 
 EPILOG = options.epilog(
     "ffashim shell --xen ~/src/xen",
@@ -30,7 +35,8 @@ def shell(
 ) -> None:
     """Open a Python prompt with a booted machine and a guest.
 
-    It is IPython's if that is installed.
+    It is IPython's if that is installed. Statements may come through a pipe; the exit status is
+    then 1 if one of them raised.
     """
     settings = options.settings(config)
     tree, machine = subject.boot_one(xen, patch, settings, options.compiler(cc))
@@ -42,12 +48,57 @@ def shell(
     _prompt(_BANNER.format(tree=tree.describe()), names)
 
 
+class _Console(code.InteractiveConsole):
+    """Python's own prompt, which tells errors for people in their own words."""
+
+    failed = False
+
+    def showtraceback(self) -> None:
+        self.failed = True
+        error = sys.exc_info()[1]
+        if isinstance(error, FfashimError):
+            self.write(f"{_told(error)}\n")
+        else:
+            super().showtraceback()
+
+    def showsyntaxerror(self, *arguments: Any, **named: Any) -> None:
+        self.failed = True
+        super().showsyntaxerror(*arguments, **named)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def _prompt(banner: str, names: dict[str, Any]) -> None:
+    piped = not sys.stdin.isatty()
+    if piped or not _ipython(banner, names):
+        with suppress(ImportError):
+            import readline  # noqa: F401  line editing, where Python was built with it
+        console = _Console(names)
+        sys.excepthook = sys.__excepthook__  # typer's own would show the prompt's frames too
+        console.interact(banner, exitmsg="")
+        if piped and console.failed:
+            raise typer.Exit(1)
+
+
+def _ipython(banner: str, names: dict[str, Any]) -> bool:
+    """Run IPython's prompt, if it is installed."""
     try:
         from IPython.terminal.embed import InteractiveShellEmbed
     except ImportError:
-        with suppress(ImportError):
-            import readline  # noqa: F401  line editing, where Python was built with it
-        code.interact(banner, local=names, exitmsg="")
-    else:
-        InteractiveShellEmbed(banner1=banner, banner2="", user_ns=names)()
+        return False
+    shell = InteractiveShellEmbed(banner1=f"{banner}\n", banner2="", user_ns=names)
+
+    def tell(
+        shell: Any,
+        kind: type[BaseException],
+        error: BaseException,
+        traceback: TracebackType,
+        tb_offset: int | None = None,
+    ) -> None:
+        print(_told(error), file=sys.stderr)
+
+    shell.set_custom_exc((FfashimError,), tell)
+    shell()
+    return True

@@ -40,6 +40,8 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
     Raises UsageError if no test was selected, typer.Exit if pytest came to no result.
     """
     recorder = report.Recorder(paths.SUITE)
+    # Hypothesis would leave a directory of its own wherever this is run.
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(paths.cache_dir() / "hypothesis"))
     # A run of seconds that somebody waits for: nothing in it is worth collecting, nor at exit.
     gc.disable()
     atexit.register(gc.freeze)

@@ -108,6 +108,40 @@ def test_shell_has_a_booted_machine(ffashim: Command) -> None:
     assert "True True" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("1/0", "ZeroDivisionError"),
+        ("1/", "SyntaxError"),
+        ("vm.smc(FFA.ID_GET, -1)", "UsageError: x1=-0x1: a register holds"),
+    ],
+)
+def test_a_piped_shell_tells_by_its_status_that_a_statement_raised(
+    ffashim: Command, statement: str, told: str
+) -> None:
+    done = ffashim("shell", stdin=f"{statement}\nprint('went', 'on')\n")
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "went on" in done.stdout
+    assert ("Traceback" in done.stderr) == (told == "ZeroDivisionError")
+    assert "code.py" not in done.stderr
+
+
+def test_check_leaves_nothing_where_it_is_run(
+    trees: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "suite" / "test_id_get.py").write_text(
+        "from hypothesis import given, strategies as st\n\n"
+        "@given(st.integers())\ndef test_fails(n):\n    assert n < 1000\n"
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    done = execute("-c", WITH_SUITE, str(tmp_path / "suite"), "check", *trees)
+    assert done.returncode == 1, done.stderr
+    assert not list((tmp_path / "here").iterdir())
+
+
 def test_a_command_on_one_tree_refuses_two(tmp_path: Path) -> None:
     done = execute("-m", "ffashim", "shell", f"--xen={tmp_path}", f"--xen={tmp_path}")
     assert done.returncode == 2
