@@ -94,6 +94,11 @@ def configure(xen: Path, settings: Mapping[str, str], *, cc: str = "cc") -> Conf
     value, with the reason; BuildError if the compiler does not run.
     """
     asked = {name.removeprefix("CONFIG_"): value for name, value in settings.items()}
+    if asked.get("FFA") == "n":
+        raise ConfigError(
+            "FFA=n leaves nothing to test: ffashim compiles the FF-A mediator, which is what "
+            "CONFIG_FFA switches on."
+        )
     required = {**asked, **{name: value for name, value in BASE.items() if name not in asked}}
     with _lock:
         kconf = _read(xen, cc)
