@@ -469,10 +469,13 @@ class Machine:
         where = f"{_shorten(file)}:{raw.line}" if file else ""
         if not where and places:
             where = next((p.where for p in places if p.file.startswith("xen/")), places[0].where)
+        text = self.ffi.string(raw.text).decode(errors="replace").strip()
+        if text == "BUG":  # Xen's macro is given no condition
+            text = f"BUG() or BUG_ON() in {places[0].function}()" if places else "BUG() or BUG_ON()"
         self._stop(
             _FAULTS[raw.kind],
             Report(
-                self.ffi.string(raw.text).decode(errors="replace").strip(),
+                text,
                 where=where,
                 backtrace=tuple(map(str, places)),
                 locks=self._locks(),

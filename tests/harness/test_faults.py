@@ -35,7 +35,7 @@ NEEDS_PAGE = {
 
 CAUGHT = [
     (Plant.ASSERT, faults.XenAssertion, "addr == 42"),
-    (Plant.BUG, faults.XenBug, "BUG"),
+    (Plant.BUG, faults.XenBug, "BUG() or BUG_ON() in plant()"),
     (Plant.PANIC, faults.XenPanic, "planted 3"),
     (Plant.LOCK_TWICE, faults.XenDeadlock, "&plant_a is taken twice"),
     (Plant.WRITE_TWICE, faults.XenDeadlock, "&plant_rw is taken twice"),
