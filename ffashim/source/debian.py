@@ -7,6 +7,7 @@ What was found once is used from then on, without the network.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -115,10 +116,23 @@ def _key(sha256: str) -> str:
 
 def _tree(spec: str, found: Found, root: Path) -> Tree:
     origin = f"Debian {found.suite}, {found.name} (sha256 {found.sha256})"
-    notes = found.notes
+    notes = _summed_up(found.notes)
     if (pin := _pin()) is not None and pin != (found.sha256, found.name):
         notes += (f"the last archive known to be good is {pin[1]} (sha256 {pin[0]})",)
     return Tree(spec, root, origin, found.package, private=True, notes=notes)
+
+
+def _summed_up(notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one note where several suites were passed over for the same reason, which is usual."""
+    suites: dict[str, list[str]] = {}
+    for note in notes:
+        suite, _, reason = note.partition(" passed over: ")
+        # apt's layout, and the address that a name stood for at that moment.
+        reason = re.sub(r" *\[IP: [^]]*\]", "", re.sub(r"\s+", " ", reason))
+        suites.setdefault(reason, []).append(suite.removeprefix("Debian "))
+    return tuple(
+        f"Debian {' and '.join(names)} passed over: {reason}" for reason, names in suites.items()
+    )
 
 
 def _pin() -> tuple[str, str] | None:

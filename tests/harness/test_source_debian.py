@@ -21,7 +21,7 @@ import pytest
 
 from ffashim import paths
 from ffashim.errors import SourceError
-from ffashim.source import apt, resolve
+from ffashim.source import apt, debian, resolve
 from ffashim.source.apt import Mirror, choose_mirror, parse_deb822, parse_list
 
 DEBIAN = {"ID": "debian", "VERSION_CODENAME": "trixie"}
@@ -284,3 +284,12 @@ def test_an_archive_other_than_the_pinned_one_is_noted(
     assert resolve("debian:stable").notes == ()
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  xen_9.1.orig.tar.xz\n")
     assert "known to be good is xen_9.1" in resolve("debian:stable").describe()
+
+
+def test_suites_passed_over_for_the_same_reason_share_a_note() -> None:
+    reason = "Failed to fetch http://m/x.tar.xz  404  Not Found [IP: 192.0.2.1 80]"
+    notes = tuple(f"Debian {suite} passed over: {reason}" for suite in ("unstable", "testing"))
+    assert debian._summed_up((*notes, "Debian stable passed over: too old")) == (
+        "Debian unstable and testing passed over: Failed to fetch http://m/x.tar.xz 404 Not Found",
+        "Debian stable passed over: too old",
+    )
