@@ -41,7 +41,7 @@ bench: setup
 	@$(BIN)/python -m pytest -q benchmarks -p no:xdist $(WITH_XEN) $(ARGS)
 
 clean:
-	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(FETCHED): $(INSTALLED) $(wildcard xen_src/*)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import sysconfig
 import venv
 import zipfile
@@ -39,8 +38,9 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tmp_path = tmp_path_factory.mktemp("wheel")
-    command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path)
-    run(*command, TOP, cwd=tmp_path)
+    # In this tree `python -m build` would run the build.py that lies there.
+    builder = Path(sysconfig.get_path("scripts"), "pyproject-build")
+    run(builder, "--wheel", "--no-isolation", "--outdir", tmp_path, cwd=TOP)
     [built] = tmp_path.glob("*.whl")
     return built
 
