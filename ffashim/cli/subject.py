@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,12 +53,17 @@ def prepare(
 ) -> dict[str, Extension]:
     """Find and build each tree in each variant that is tested; return them by their titles.
 
-    What is wrong with one is so said at once, and not once for each test.
+    What is wrong with one is so said at once, and not once for each test; so are patches that
+    change nothing here.
     """
+    from ffashim.source import patching
     from ffashim.variants import title, variants
 
     trees = find_trees(xen, patches)
     prepare_baseline(baseline, trees, settings, cc)
+    for note in dict.fromkeys(note for tree in trees for note in tree.notes):
+        if note.startswith(patching.PASSED_OVER):
+            print(f"note: {note}", file=sys.stderr)
     return {
         title(tree, chosen): build(tree, chosen, cc)
         for tree in trees

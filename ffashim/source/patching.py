@@ -91,6 +91,9 @@ def _key(tree: Tree, records: Sequence[PatchRecord]) -> str:
 
 # --- what is passed over -------------------------------------------------------------------------
 
+PASSED_OVER = "passed over: "
+"""How the notes start that tell of it."""
+
 _PASSED_OVER = ".passed-over"
 """A file in a patched tree: a patch's number to what it changes, for those that were."""
 _SHOWN = 3
@@ -108,12 +111,12 @@ def _passed_over(root: Path) -> dict[int, str]:
 def _notes(patches: Sequence[Patch], passed_over: Mapping[int, str]) -> list[str]:
     if len(passed_over) <= _SHOWN:
         return [
-            f"passed over: {patches[number].name} changes only {names}"
+            f"{PASSED_OVER}{patches[number].name} changes only {names}"
             for number, names in passed_over.items()
         ]
     names = _some([patches[number].name for number in passed_over], "; ")
     return [
-        f"passed over: {len(passed_over)} of {len(patches)} patches, which change nothing that is "
+        f"{PASSED_OVER}{len(passed_over)} of {len(patches)} patches, which change nothing that is "
         f"compiled here: {names}"
     ]
 

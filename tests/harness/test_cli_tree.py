@@ -234,6 +234,16 @@ def test_is_wrong(vm):
     assert "failed FFA_ID_GET: test_panics" in table
 
 
+def test_check_says_which_patches_change_nothing_here(
+    check: Command, tree: Tree, tmp_path: Path
+) -> None:
+    docs = tmp_path / "docs.patch"
+    docs.write_text("--- /dev/null\n+++ b/docs/ffa.md\n@@ -0,0 +1 @@\n+text\n")
+    done = check("def test_it(vm): pass\n", f"--patch={docs}", f"--patch={plant(tree, tmp_path)}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "note: passed over: docs.patch changes only docs/ffa.md\n" in done.stderr
+
+
 def test_check_fails_if_the_suite_cannot_be_read(check: Command) -> None:
     done = check("import nothing_of_that_name\n")
     assert done.returncode == 1, done.stdout + done.stderr
