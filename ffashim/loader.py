@@ -228,6 +228,8 @@ def _find(directory: Path, tree: Tree) -> Extension | None:
             status = os.stat(name)
             if [status.st_mtime_ns, status.st_size] != stamp[:2] and _content(name) != stamp[2]:
                 return None
+        with contextlib.suppress(OSError):  # a cache that can only be read is of use too
+            os.utime(directory / "manifest")  # `ffashim.cache` looks
         return Extension(extension, _record(tree, manifest["record"]))
     except (OSError, ValueError):
         return None

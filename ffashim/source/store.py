@@ -38,6 +38,7 @@ def stored(key: str, fill: Callable[[Path], None]) -> Path:
     home = paths.cache_dir() / "trees"
     final = home / key
     if _intact(final):
+        _touch(final)
         return final
     with locked(f"tree-{key}"):
         if _intact(final):
@@ -56,7 +57,10 @@ def stored(key: str, fill: Callable[[Path], None]) -> Path:
 def find(key: str) -> Path | None:
     """Return the tree of that key if it is there, and as it was made."""
     tree = paths.cache_dir() / "trees" / key
-    return tree if _intact(tree) else None
+    if not _intact(tree):
+        return None
+    _touch(tree)
+    return tree
 
 
 @contextlib.contextmanager
@@ -149,6 +153,12 @@ def _manifest(tree: Path) -> str:
         status = os.lstat(tree / name)
         lines.append(f"{status.st_size} {status.st_mtime_ns} {status.st_mode:o} {name}\n")
     return "".join(lines)
+
+
+def _touch(tree: Path) -> None:
+    """Note that the tree is used: `ffashim.cache` looks."""
+    with contextlib.suppress(OSError):
+        os.utime(tree / _MANIFEST)
 
 
 def _intact(tree: Path) -> bool:
