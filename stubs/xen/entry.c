@@ -46,8 +46,7 @@ void advance_pc(struct cpu_user_regs *regs, const union hsr hsr)
 
 void inject_undef_exception(struct cpu_user_regs *regs)
 {
-    host_event(FFASHIM_EVENT_UNDEF, current->domain->domain_id, current->vcpu_id,
-               0);
+    /* Its vectors are not modelled: the guest finds its registers as they were. */
 }
 
 /* ---- Boot --------------------------------------------------------------------------- */

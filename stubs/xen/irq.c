@@ -59,8 +59,6 @@ void release_irq(unsigned int irq, const void *dev_id)
 
 int irq_set_type(unsigned int irq, unsigned int type)
 {
-    host_event(FFASHIM_EVENT_IRQ_TYPE, irq, type, 0);
-
     return 0;
 }
 

@@ -92,13 +92,6 @@ void xen_page_init(unsigned long mfn)
     page_set_owner(pg, page_owner_at(mfn));
 }
 
-long xen_page_refs(unsigned long mfn)
-{
-    const struct page_info *pg = page_of(mfn);
-
-    return pg->count_info ? (long)(pg->count_info & PGC_count_mask) : -1;
-}
-
 bool get_page(struct page_info *page, const struct domain *domain)
 {
     unsigned long mfn = mfn_x(page_to_mfn(page));

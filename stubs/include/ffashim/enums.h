@@ -73,8 +73,6 @@ enum ffashim_event_kind {
     FFASHIM_EVENT_VIRQ,      /* a: domain, b: vcpu, c: interrupt             */
     FFASHIM_EVENT_TAINT,     /* a: flag                                      */
     FFASHIM_EVENT_WARN,      /* a: line, b: file (const char *)              */
-    FFASHIM_EVENT_IRQ_TYPE,  /* a: interrupt, b: type                        */
-    FFASHIM_EVENT_UNDEF,     /* a: domain, b: vcpu                           */
 };
 
 enum ffashim_limits {

@@ -42,7 +42,6 @@ int xen_p2m_set(unsigned int slot, uint64_t gfn, enum ffashim_p2m type,
                 unsigned long mfn);
 unsigned long xen_p2m_get(unsigned int slot, uint64_t gfn, enum ffashim_p2m *type);
 void xen_page_init(unsigned long mfn);
-long xen_page_refs(unsigned long mfn);      /* general references, -1: fresh  */
 
 bool xen_softirq_pending(void);
 int64_t xen_next_timer(void);               /* when, LONG_MAX: none queued    */
