@@ -309,8 +309,10 @@ def pytest_runtest_makereport(
     """
     trimmed = True
     if call.excinfo is not None and not item.config.getoption("fulltrace", False):
-        trimmed = failures.trim(call.excinfo.value)
-        call.excinfo = pytest.ExceptionInfo.from_exception(call.excinfo.value)
+        error = call.excinfo.value
+        trimmed = failures.trim(error)
+        if error.__traceback__ is not None:
+            call.excinfo = pytest.ExceptionInfo.from_exception(error)
     report = yield
     if new := item.stash.get(_NEW, None):
         if report.when == "call" and not report.failed:
