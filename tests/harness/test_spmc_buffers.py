@@ -141,8 +141,15 @@ def test_rx_passes_from_the_spmc_to_the_vm_and_back(host: FlatHost) -> None:
     assert error_code(host.smc(FFA.RX_ACQUIRE, VM)[2]) is FfaError.DENIED
     assert host.smc(FFA.RX_RELEASE, VM)[0] == FFA.SUCCESS_32
     assert not rules(host)
+
+
+def test_a_release_on_behalf_of_a_vm_that_does_not_hold_rx_is_denied_and_noted(
+    host: FlatHost,
+) -> None:
+    map_vm(host)
     assert error_code(host.smc(FFA.RX_RELEASE, VM)[2]) is FfaError.DENIED
-    assert rules(host) == ["rx"]
+    assert not rules(host)
+    assert [n.rule for n in host.spmc.notes] == ["rx"]
 
 
 @pytest.mark.parametrize("fid", [FFA.RX_ACQUIRE, FFA.RX_RELEASE])
