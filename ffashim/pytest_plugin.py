@@ -71,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     for line in (
         "needs(vm_to_vm=..., abi=..., version=...): run only where the tree has it",
+        "slow: takes seconds; `ffashim run` leaves it out",
         "spmc(version=..., partitions=..., ...): the secure world of this test; see Spmc",
         "known_defect(probe, finding): fails on exactly the trees for which probe(machine) is true;"
         " expected if the baseline, where there is one, has the defect too",

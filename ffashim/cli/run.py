@@ -23,7 +23,7 @@ EPILOG = options.epilog(
 _EXAMPLES = "40"
 """Of what is drawn at random: a taste. `ffashim check` looks at more."""
 # A table is all that is shown here, so pytest need not work out how each test failed.
-_BRIEF = ("--assert=plain", "--tb=line", "--no-summary")
+_BRIEF = ("--assert=plain", "--tb=line", "--no-summary", "-mnot slow")
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
     config: options.Config = None,
     cc: options.Cc = None,
 ) -> None:
-    """Boot, walk the partitions as a guest, check, and walk them by registers.
+    """Boot, look round as a guest, check, and walk by registers.
 
     Shows Xen's boot messages, each call of a guest with the calls that Xen makes of it, the table
     of `ffashim check`, and a walk by FFA_PARTITION_INFO_GET_REGS beside the list in RX. With no

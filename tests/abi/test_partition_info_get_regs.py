@@ -14,6 +14,7 @@ import pytest
 from ffashim import FFA, FfaError, Machine, Reply, SecurePartition, Vm
 from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
 from ffashim.descriptors import PartitionInfo, PartitionInfoRegs
+from ffashim.memory import PAGE
 from ffashim.testing import (
     at_each_point,
     boot_with,
@@ -413,7 +414,7 @@ def test_claim_12_without_vm_to_vm_the_tag_is_constant(xen: Machine, caller: Vm)
 def loses_guests(xen: Machine) -> bool:
     if not xen.extension.enabled("FFA_VM_TO_VM"):
         return False
-    return not populate(xen, 0, 6).partition_info_get_regs().ok
+    return populate(xen, 0, 6).partition_info_get_regs().error is FfaError.INVALID_PARAMETERS
 
 
 LOST = pytest.mark.known_defect(
@@ -440,6 +441,52 @@ def test_claim_13_the_walk_finds_every_partition_once_as_partition_info_get_does
     assert len({(each.id, each.uuid) for each in found}) == len(found)
     vm.map_rxtx()
     assert Counter(found) == Counter(listed(vm))
+
+
+def test_claim_13_any_number_of_partitions_is_walked(xen: Machine) -> None:
+    for partitions in range(64):
+        vm = populate(xen, partitions, 1)
+        assert Counter(walked(vm)) == Counter(visible_to(vm)), f"{partitions} partitions"
+
+
+@LOST
+@VM_TO_VM
+@pytest.mark.parametrize(("partitions", "guests"), [(0, 200), (63, 106), (63, 107), (63, 200)])
+def test_claim_13_hundreds_of_guests_are_walked(xen: Machine, partitions: int, guests: int) -> None:
+    vm = populate(xen, partitions, guests)
+    found = walked(vm)
+    assert len(found) == partitions + guests
+    assert Counter(found) == Counter(visible_to(vm))
+    # 170 descriptors fit into the one page of RX, and no part of a list may pass for all of it.
+    vm.map_rxtx()
+    reply = vm.partition_info_get()
+    if len(found) > PAGE // 24:
+        assert reply.error is FfaError.NO_MEMORY
+    else:
+        assert reply.w(2) == len(found)
+
+
+@pytest.mark.parametrize("services", [2, 5, 6, 11])
+def test_claim_13_each_service_of_a_partition_has_an_entry(xen: Machine, services: int) -> None:
+    uuids = [UUID(int=n << 96 | n) for n in range(1, services + 1)]
+    boot_with(xen, [*secure_partitions(1), SecurePartition(0x8100, uuids)])
+    vm = xen.create_vm("1.2")
+    assert [each.uuid for each in walked(vm) if each.id == 0x8100] == uuids
+    assert [each.id for uuid in uuids for each in walked(vm, uuid)] == [0x8100] * services
+
+
+@VM_TO_VM
+@pytest.mark.slow
+def test_claim_9_the_tag_wraps_without_touching_its_neighbours(xen: Machine, caller: Vm) -> None:
+    seen = set()
+    for _ in range((1 << 16) // 2 + 1):
+        xen.create_vm("1.1", domid=7, ram_pages=0).destroy()
+        reply = caller.partition_info_get_regs()
+        assert reply.x2 >> 48 == 24
+        seen.add(reply.x2 >> 32 & 0xFFFF)
+    # It moves by as much each time, so it has been everywhere that it goes.
+    assert len(seen) > 1 << 14
+    assert walked(caller) == visible_to(caller)
 
 
 @pytest.mark.parametrize("partitions", [4, 6, 11])
