@@ -50,6 +50,7 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
             # Neither a configuration nor a cache that happens to lie around the suite.
             f"--config-file={os.devnull}",
             f"--rootdir={paths.SUITE}",
+            f"--confcutdir={paths.SUITE}",
             # Nor whatever plugins are installed, but ours and those that the suite is written for.
             "--disable-plugin-autoload",
             "-pffashim",
