@@ -9,8 +9,8 @@ Three kinds of C go into it, compiled apart because their headers do not mix:
   interface is ``stubs/host/ffashim.h``.
 
 Nothing here knows a version of Xen. What differs between trees is probed (:data:`PROBES`), what the
-mediator calls is looked for in the tree's library, and what is found nowhere becomes a function
-that ends the call and says its own name.
+mediator calls is looked for in the tree's library, and what is found nowhere becomes a function, or
+a variable, that ends the call which reaches it and says its own name.
 
 ``python build.py DIR`` builds the tree in DIR and prints where the extension lies.
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -64,7 +65,50 @@ XEN = (
     "-include",
     "ffashim/observe.h",
 )
-# Xen is built with -Wall; a warning in it is its authors' business, not that of who tests it.
+# What Xen's own build, with -Wall -Werror, refuses in a patch. Every gcc and clang knows the names
+# and gives them one meaning; what depends on the optimiser, and so on our headers, is not among
+# them, nor what a later compiler finds in trees that are older than itself.
+XEN_REFUSED = (
+    "-Wuninitialized",
+    *(
+        f"-Werror={name}"
+        for name in (
+            "implicit",
+            "return-type",
+            "incompatible-pointer-types",
+            "int-conversion",
+            "int-to-pointer-cast",
+            "pointer-to-int-cast",
+            "pointer-sign",
+            "format",
+            "nonnull",
+            "strict-prototypes",
+            "declaration-after-statement",
+            "vla",
+            "parentheses",
+            "switch",
+            "char-subscripts",
+            "comment",
+            "overflow",
+            "shift-count-negative",
+            "shift-count-overflow",
+            "div-by-zero",
+            "unused-function",
+            "unused-label",
+            "unused-value",
+            "unused-variable",
+        )
+    ),
+)
+# The same with names that one of them does not know or that would bring others along, and those
+# warnings of gcc's that have none, min() of two types among them. They are read off what the
+# compiler says.
+XEN_REFUSED_TOO = re.compile(
+    r"^.*: warning: (?:(?!.*\[-W)|.*\[-W(?:uninitialized|discarded-qualifiers"
+    r"|compare-distinct-pointer-types|excess-initializers|macro-redefined)\]$)",
+    re.M,
+)
+# For what is compiled to find out something only.
 XEN_QUIET = ("-w",)
 # What Xen's headers do under -Wextra, and the parameters that its interfaces prescribe.
 MACHINE_QUIET = ("-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-missing-field-initializers")
@@ -75,7 +119,7 @@ NOT_MEDIATOR = {"optee.o"}
 GENERIC = "arch/arm/include/asm/Makefile"
 """Lists the headers for which the architecture takes the generic ones."""
 TRAP_PATH = "arch/arm/vsmc.c"
-"""Taken along where it compiles: without it calls go straight to tee_handle_call()."""
+"""Without it calls go straight to tee_handle_call()."""
 LIBRARY = ("lib", "arch/arm/arm64/lib", "common/bitmap.c", "common/vsprintf.c")
 """Where the tree's portable C lies that stands in for a symbol which is still missing."""
 UNPORTABLE = re.compile(r"arm64/lib/bitops\.c$")
@@ -121,7 +165,8 @@ class Built:
     """Every file that decided what was built, of the tree and of ours; and the directories in
     which a file that is still missing would be looked for."""
     unmodelled: tuple[str, ...]
-    """Functions that the mediator calls and that nothing provides: a call of one ends the test."""
+    """Functions and variables that the mediator uses and that nothing provides: a call that reaches
+    one ends."""
     trap_path: bool
     """The tree's vsmc.c is part of it."""
     constants: dict[str, int]
@@ -155,27 +200,27 @@ class _Build:
         self.progress(f"compiling {len(mediator)} files of the tree")
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             constants = pool.submit(self._constants, mediator[0])
-            trap = pool.submit(self._try, self._xen, self.recipe.xen / TRAP_PATH)
-            sources = list(pool.map(self._xen, mediator))
+            trap_path = self.recipe.xen / TRAP_PATH
+            trapped = trap_path.exists()
+            sources = list(pool.map(self._xen, [*mediator, *[trap_path] * trapped]))
             defines = self._probe(pool)
             ours = list(pool.map(lambda path: self._machine(path, defines), machine))
             ours += pool.map(self._host, [*host, self._glue()])
-            if trapped := trap.result():
-                sources.append(trapped)
             sources += self._library(pool, [*sources, *ours])
         unmodelled = sorted(_undefined([*sources, *ours]) - _PROVIDED)
         if unmodelled:
             # Somebody may write them next.
             for path in self._library_files():
                 self._looked_at |= {path, path.parent}
-            ours.append(self._machine(self._traps(unmodelled), []))
+            variables = self._variables(set(unmodelled), [*sources, *ours])
+            ours.append(self._machine(self._traps(unmodelled, variables), []))
         extension = self._link([*sources, *ours])
         return Built(
             extension=extension,
             sources=tuple(self._origin[path] for path in sources),
             dependencies=tuple(sorted({*self._dependencies(), *self._looked_at})),
             unmodelled=tuple(unmodelled),
-            trap_path=trapped is not None,
+            trap_path=trapped,
             constants=constants.result(),
             notes=tuple(self.notes),
         )
@@ -204,24 +249,60 @@ class _Build:
         make_c_source(ffi, self.name, preamble, str(path), verbose=False)
         return path
 
-    def _traps(self, names: Iterable[str]) -> Path:
-        """Write a function for each missing symbol that ends the call which reaches it."""
+    def _traps(self, names: Iterable[str], variables: set[str]) -> Path:
+        """Write what stands for each missing symbol, and ends the call which reaches it."""
         body = "".join(
             f"void {name}(void);\nvoid {name}(void)\n{{\n"
             "    host_fault(FFASHIM_UNMODELLED, NULL, 0,\n"
             f'               "{name}() is called, which this machine lacks");\n}}\n'
             for name in names
+            if name not in variables
         )
+        # A page each that faults. A header may declare the name with its own type.
+        for n, name in enumerate(sorted(variables)):
+            body += (
+                f'unsigned char absent_{n}[HOST_PAGE_SIZE] __asm__("{name}")\n'
+                '    __attribute__((__section__(".ffashim.absent"),'
+                " __aligned__(HOST_PAGE_SIZE)));\n"
+            )
+        body += "const struct host_absent host_absent[] = {\n"
+        for n, name in enumerate(sorted(variables)):
+            body += f'    {{ absent_{n}, "{name}" }},\n'
+        body += "    { NULL, NULL },\n};\n"
         path = self.work / "unmodelled.c"
         path.write_text(f"#include <xen/types.h>\n#include <ffashim/host.h>\n{body}")
         return path
+
+    def _variables(self, names: set[str], objects: Iterable[Path]) -> set[str]:
+        """Return those of the missing symbols that are no functions."""
+        called: set[str] = set()
+        users: dict[str, Path] = {}
+        for path in objects:
+            needed, calls = _relocations(path, names)
+            called |= calls
+            users.update(dict.fromkeys(needed, self._origin[path]))
+        # What is never called has its address taken, or is a variable: its declaration tells.
+        return {
+            name
+            for name, source in users.items()
+            if name not in called and not self._is_function(name, source)
+        }
+
+    def _is_function(self, name: str, source: Path) -> bool:
+        # Only a function is still itself when it is dereferenced.
+        same = f"__builtin_types_compatible_p(typeof(*({name})), typeof({name}))"
+        stubs = ["-DFFASHIM_STUBS"] if STUBS in source.parents else []
+        return self._accepts(
+            f"typedef char same[{same} ? 1 : -1];", *stubs, "-include", str(source)
+        )
 
     # --- compiling -----------------------------------------------------------------------------
 
     def _xen(self, source: Path) -> Path:
         relative = source.relative_to(self.recipe.xen).with_suffix("")
-        flags = (*XEN, *XEN_QUIET, *self.xen_include)
-        return self._compile(source, "ffashim-xen-" + "-".join(relative.parts), *flags)
+        flags = (*XEN, *XEN_REFUSED, *self.xen_include)
+        stem = "ffashim-xen-" + "-".join(relative.parts)
+        return self._compile(source, stem, *flags, refused=XEN_REFUSED_TOO)
 
     def _machine(self, source: Path, defines: Sequence[str]) -> Path:
         flags = (*XEN, "-DFFASHIM_STUBS", *defines, *WARN, *MACHINE_QUIET, *self.xen_include)
@@ -234,7 +315,9 @@ class _Build:
         flags = (*HOST, *(WARN if own else ()), *include, *python)
         return self._compile(source, f"host_{source.stem}", *flags)
 
-    def _compile(self, source: Path, stem: str, *flags: str) -> Path:
+    def _compile(
+        self, source: Path, stem: str, *flags: str, refused: re.Pattern[str] | None = None
+    ) -> Path:
         target = self.work / f"{stem}.o"
         self._run(
             [
@@ -250,6 +333,7 @@ class _Build:
                 str(target),
             ],
             f"{source} does not compile",
+            refused,
         )
         self._origin[target] = source
         return target
@@ -268,7 +352,7 @@ class _Build:
         def choose(item: tuple[str, tuple[tuple[str, str], ...]]) -> str:
             macro, meanings = item
             for meaning, snippet in meanings:
-                if self._accepts(snippet):
+                if self._accepts(snippet, "-DFFASHIM_STUBS"):
                     return f"-D{macro}={meaning}"
             raise BuildError(
                 f"{self.recipe.xen}: none of the known meanings of {macro} compiles with this "
@@ -278,8 +362,8 @@ class _Build:
 
         return list(pool.map(choose, PROBES.items()))
 
-    def _accepts(self, snippet: str) -> bool:
-        command = [*self.cc, *XEN, "-DFFASHIM_STUBS", *XEN_QUIET, *self.xen_include]
+    def _accepts(self, snippet: str, *flags: str) -> bool:
+        command = [*self.cc, *XEN, *flags, *XEN_QUIET, *self.xen_include]
         done = subprocess.run(
             [*command, "-fsyntax-only", "-x", "c", "-"],
             input=snippet.encode(),
@@ -352,9 +436,11 @@ class _Build:
         )
         return target
 
-    def _run(self, command: Sequence[str], what: str) -> None:
+    def _run(
+        self, command: Sequence[str], what: str, refused: re.Pattern[str] | None = None
+    ) -> None:
         done = _capture(command)
-        if done.returncode:
+        if done.returncode or (refused and refused.search(done.stderr)):
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
             if len(said) > MOST_LINES:
                 said[MOST_LINES:] = [f"... and {len(said) - MOST_LINES} more lines"]
@@ -445,7 +531,12 @@ def _capture(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a compiler's command; what it says need not be text."""
     try:
         return subprocess.run(
-            command, text=True, errors="replace", capture_output=True, stdin=subprocess.DEVNULL
+            command,
+            text=True,
+            errors="replace",
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
         )
     except OSError as error:
         raise BuildError(
@@ -498,6 +589,36 @@ def _undefined(objects: Iterable[Path]) -> set[str]:
                 elif binding == "STB_GLOBAL" and not host:
                     needed.add(symbol.name)
     return needed - defined
+
+
+# Branches to a symbol: R_X86_64_PLT32, R_AARCH64_JUMP26 and CALL26. No other relocation of the two
+# architectures has one of these numbers.
+_BRANCHES = frozenset({4, 282, 283})
+
+
+def _relocations(path: Path, names: set[str]) -> tuple[set[str], set[str]]:
+    """Return which of some symbols an object refers to, and to which of those it branches."""
+    from elftools.elf.elffile import ELFFile
+
+    needed: set[str] = set()
+    called: set[str] = set()
+    content = path.read_bytes()
+    if not any(name.encode() in content for name in names):
+        return needed, called
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        table: Any = elf.get_section_by_name(".symtab")
+        numbers = {n: each.name for n, each in enumerate(table.iter_symbols())}
+        wanted = {n: name for n, name in numbers.items() if name in names}
+        for section in elf.iter_sections():
+            if not section.name.startswith(".rela") or section.name.startswith(".rela.debug"):
+                continue
+            for _, info, _ in struct.iter_unpack("<QQq", section.data()):
+                if name := wanted.get(info >> 32):
+                    needed.add(name)
+                    if info & 0xFFFF_FFFF in _BRANCHES:
+                        called.add(name)
+    return needed, called
 
 
 def _words(path: Path, name: str) -> list[int]:

@@ -122,6 +122,7 @@ static void chain(const struct sigaction *old, int sig, siginfo_t *info,
 
 static void on_fault(int sig, siginfo_t *info, void *ctx)
 {
+    const char *absent;
     char what[160];
     void *pc, **fp;
 
@@ -134,8 +135,12 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
     }
 
     where(ctx, &pc, &fp);
-    begin(FFASHIM_WILD, NULL, 0);
-    if ( sig == SIGFPE )
+    absent = memory_absent((uintptr_t)info->si_addr);
+    begin(absent ? FFASHIM_UNMODELLED : FFASHIM_WILD, NULL, 0);
+    if ( absent )
+        snprintf(report.text, sizeof(report.text),
+                 "the variable %s is used, which this machine lacks", absent);
+    else if ( sig == SIGFPE )
         snprintf(report.text, sizeof(report.text), "division by zero");
     else if ( info->si_code == SI_KERNEL )
         /* The processor refused the address and does not tell which it was. */

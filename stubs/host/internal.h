@@ -24,7 +24,7 @@
 /* The offset of @pc in the module, 0 if it lies outside of it. */
 uint64_t module_offset(const void *pc);
 
-/* The two callbacks into Python, set once by ffashim_callbacks(). */
+/* The two callbacks into Python, set once by ffashim_connect(). */
 extern int (*python_smc)(uint32_t cpu, uint64_t *regs);
 extern int (*python_point)(uint32_t cpu, uint32_t point, uint64_t addr);
 
@@ -36,6 +36,7 @@ void FFASHIM_NORETURN fault_raise(void);
 /* memory.c */
 int memory_open(void);
 const char *memory_describe(uintptr_t addr, char *buf, size_t size);
+const char *memory_absent(uintptr_t addr);
 
 struct memory_saved;
 struct memory_saved *memory_save(void);

@@ -159,6 +159,10 @@ int memory_open(void)
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1) )
         return errno ? errno : ENOMEM;
 
+    for ( const struct host_absent *a = host_absent; a && a->at; a++ )
+        if ( mprotect((void *)a->at, HOST_PAGE_SIZE, PROT_NONE) )
+            return errno;
+
     state.guest_used = HOST_XEN_PAGES;
 
     return 0;
@@ -203,6 +207,16 @@ bool host_va_to_ma(unsigned long va, uint64_t *ma)
     *ma &= ~(HOST_PAGE_SIZE - 1);
 
     return true;
+}
+
+/* The name of the variable at an address that nothing defines, or NULL. */
+const char *memory_absent(uintptr_t addr)
+{
+    for ( const struct host_absent *a = host_absent; a && a->at; a++ )
+        if ( in(a->at, HOST_PAGE_SIZE, addr) )
+            return a->name;
+
+    return NULL;
 }
 
 /* What lies at an address that faulted, for people. */

@@ -70,6 +70,7 @@ def test_a_setting_that_the_tree_refuses_is_refused_with_the_reason(
 # --- a tree that somebody has patched ------------------------------------------------------------
 
 MISSING = "nobody_provides_this"
+VARIABLE = "nobody_defines_this"
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,14 @@ def extended(tree: Tree, tmp_path_factory: pytest.TempPathFactory) -> Extended:
         )
     (tee / "planted.c").write_text(
         "#include <xen/types.h>\nunsigned long planted_deeper(unsigned long);\n"
-        f"unsigned long {MISSING}(void);\n"
+        f"unsigned long {MISSING}(void);\nunsigned long {MISSING}_either(void);\n"
+        f"extern unsigned long {VARIABLE};\n"
+        f"unsigned long (*const planted_table[])(void) = {{ {MISSING}_either }};\n"
         "unsigned long planted_call(unsigned long x);\n"
-        "unsigned long planted_call(unsigned long x)\n"
-        f"{{\n    return x == 1 ? {MISSING}() : planted_deeper(x);\n}}\n"
+        "unsigned long planted_call(unsigned long x)\n{\n"
+        f"    if ( x == 1 )\n        return {MISSING}();\n"
+        f"    if ( x == 2 )\n        return {VARIABLE};\n"
+        "    return x == 3 ? planted_table[0]() : planted_deeper(x);\n}\n"
     )
     (tee / "planted").mkdir()
     (tee / "planted/Makefile").write_text("obj-y += deeper.o\n")
@@ -132,15 +137,21 @@ def test_new_files_in_the_makefile_are_compiled_and_run(extended: Extended) -> N
     assert vm.smc(FFA.ID_GET, 41)[0] == 42
 
 
-def test_a_function_that_nobody_provides_ends_the_call_that_reaches_it(extended: Extended) -> None:
-    assert MISSING in extended.extension.record["unmodelled"]
+def test_what_nobody_provides_ends_the_call_that_reaches_it(extended: Extended) -> None:
+    unmodelled = extended.extension.record["unmodelled"]
+    assert {MISSING, f"{MISSING}_either", VARIABLE} <= set(unmodelled)
     machine = Machine(extended.extension).boot()
-    vm = machine.create_vm("1.1")
-    assert vm.smc(FFA.ID_GET).ok
-    with pytest.raises(faults.XenUnmodelled, match=MISSING) as caught:
-        vm.smc(FFA.ID_GET, 1)
-    assert any("ffa_handle_call" in place for place in caught.value.report.backtrace)
-    assert machine.boot().create_vm("1.1").smc(FFA.ID_GET).ok
+    for number, said in (
+        (1, rf"{MISSING}\(\) is called"),
+        (2, f"the variable {VARIABLE} is used"),
+        (3, rf"{MISSING}_either\(\) is called"),
+    ):
+        vm = machine.create_vm("1.1")
+        assert vm.smc(FFA.ID_GET).ok
+        with pytest.raises(faults.XenUnmodelled, match=said) as caught:
+            vm.smc(FFA.ID_GET, number)
+        assert any("do_trap_smc" in place for place in caught.value.report.backtrace)
+        assert machine.boot().create_vm("1.1").smc(FFA.ID_GET).ok
 
 
 def test_building_leaves_the_tree_as_it_is(extended: Extended) -> None:
@@ -223,6 +234,58 @@ def test_the_error_of_a_broken_file_can_be_repeated_by_its_command(
     assert "planted mistake" in again.stderr
     broken.write_text(whole)
     assert repeat().returncode == 0
+
+
+MISTAKES = {
+    "undeclared": ("nobody_declares_this(0);", "nobody_declares_this"),
+    "argument": ("planted_two(1);", "too few arguments"),
+    "pointer": ("planted_pointer((long *)p);", "incompatible.*pointer"),
+    "integer": ("planted_pointer(x);", "without a cast|incompatible integer to pointer"),
+    "const": ("static const int c;\n    planted_pointer(&c);", "discards"),
+    "types": ("p[0] = min(x, p[0]);", "distinct pointer types"),
+    "printf": ('printk("%s", x);', "%s"),
+    "unset": ("int y;\n    p[y] = 0;", "uninitialized"),
+    "unused": ("int never;", "never"),
+    "return": ("}\nint planted_return(void);\nint planted_return(void)\n{", "non-void function"),
+}
+"""What goes into a function of int *p and unsigned long x, and what any compiler says of it."""
+
+
+@pytest.fixture(scope="module")
+def editable(tree: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """A copy of the tree; a test puts back what it edits."""
+    return trees.copy(tree, tmp_path_factory.mktemp("editable") / "tree")
+
+
+@pytest.mark.parametrize("cc", ["gcc", "clang"])
+@pytest.mark.parametrize(
+    ("mistake", "file"),
+    [*((each, f"{trees.TEE}/ffa.c") for each in MISTAKES), ("undeclared", "arch/arm/vsmc.c")],
+)
+def test_what_xens_own_build_refuses_is_refused(
+    editable: Tree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mistake: str,
+    cc: str,
+    file: str,
+) -> None:
+    trees.need(cc)
+    monkeypatch.setenv("FFASHIM_CACHE", str(tmp_path / "cache"))
+    broken = editable.xen / file
+    whole = broken.read_text()
+    text, said = MISTAKES[mistake]
+    planted = (
+        "int planted_two(int a, int b);\nvoid planted_pointer(int *p);\n"
+        "void planted(int *p, unsigned long x);\n"
+        f"void planted(int *p, unsigned long x)\n{{\n    {text}\n}}\n"
+    )
+    broken.write_text(whole + planted)
+    try:
+        with pytest.raises(BuildError, match=rf"(?s)\.c does not compile.*({said})"):
+            loader.build(editable, cc=cc)
+    finally:
+        broken.write_text(whole)
 
 
 def test_an_error_in_a_header_is_not_told_without_end(

@@ -109,6 +109,17 @@ void host_page_refs(unsigned long mfn, int change);
 /* The page @mfn is used from now on: a reset makes it fresh again. */
 void host_page_touch(unsigned long mfn);
 
+/*
+ * Variables that Xen uses and nothing defines: a page each, which faults. The
+ * build writes the table, which is absent where there are none.
+ */
+struct host_absent {
+    const void *at;
+    const char *name;
+};
+
+extern const struct host_absent host_absent[] __attribute__((__weak__));
+
 /* ---- Everything else that leaves the machine -------------------------------- */
 
 void host_console(int level, const char *text);
