@@ -11,40 +11,50 @@
 
 #include "machine.h"
 
-#define IRQS 1020            /* SGIs, PPIs and SPIs of a GIC                 */
+#define LOCAL 32             /* SGIs and PPIs                                */
+#define LINES 1020           /* SGIs, PPIs and SPIs of the largest GIC       */
+
+typedef typeof(((struct irqaction *)0)->handler) handler_t;
 
 /* Older trees hand the interrupted registers to a handler as well. */
-typedef void (*handler_t)(int irq, void *dev, struct cpu_user_regs *regs);
+typedef void (*handler2_t)(int irq, void *dev);
+typedef void (*handler3_t)(int irq, void *dev, struct cpu_user_regs *regs);
 
 struct action {
     handler_t handler;
     void *dev;
 };
 
+/* How each interrupt triggers, once somebody has said so. */
+static struct {
+    bool set;
+    unsigned int type;
+} types[NR_IRQS];
+
 /* SGIs and PPIs are private to a CPU. */
-static struct action private_actions[FFASHIM_CPUS][32];
-static struct action shared_actions[IRQS - 32];
+static struct action private_actions[FFASHIM_CPUS][LOCAL];
+static struct action shared_actions[NR_IRQS - LOCAL];
 
 static struct action *action_of(unsigned int irq, unsigned int cpu)
 {
-    if ( irq < 32 )
+    if ( irq < LOCAL )
         return &private_actions[cpu][irq];
 
-    return irq < IRQS ? &shared_actions[irq - 32] : NULL;
+    return irq < NR_IRQS ? &shared_actions[irq - LOCAL] : NULL;
 }
 
-int request_irq(unsigned int irq, unsigned int irqflags,
-                typeof(((struct irqaction *)0)->handler) handler,
+int request_irq(unsigned int irq, unsigned int irqflags, handler_t handler,
                 const char *devname, void *dev_id)
 {
     struct action *action = action_of(irq, host_cpu);
 
-    if ( !action || !handler )
+    if ( !action || !handler || action->handler )
         return -EINVAL;
-    if ( action->handler )
-        return -EBUSY;
 
-    *action = (struct action){ (handler_t)(void *)handler, dev_id };
+    /* As gic_route_irq_to_xen() has it: such a line does not exist. */
+    ASSERT(irq < LINES);
+
+    *action = (struct action){ handler, dev_id };
 
     return 0;
 }
@@ -57,8 +67,20 @@ void release_irq(unsigned int irq, const void *dev_id)
         *action = (struct action){ };
 }
 
+/* Xen looks up the descriptor of an SPI without a look at its number. */
 int irq_set_type(unsigned int irq, unsigned int type)
 {
+    if ( irq >= NR_IRQS )
+        host_fault(FFASHIM_WILD, NULL, 0,
+                   "irq_set_type(%u): the descriptors end at interrupt %u",
+                   irq, NR_IRQS - 1);
+
+    if ( types[irq].set && types[irq].type != type )
+        return -EBUSY;
+
+    types[irq].set = true;
+    types[irq].type = type;
+
     return 0;
 }
 
@@ -73,19 +95,28 @@ void irq_deliver(unsigned int irq)
 {
     const struct action *action = action_of(irq, host_cpu);
 
-    if ( action && action->handler )
-        action->handler(irq, action->dev, guest_cpu_user_regs());
+    if ( !action || !action->handler )
+        return;
+
+    if ( __builtin_types_compatible_p(handler_t, handler2_t) )
+        ((handler2_t)action->handler)(irq, action->dev);
+    else
+        ((handler3_t)action->handler)(irq, action->dev, guest_cpu_user_regs());
 }
 
 void vgic_inject_irq(struct domain *d, struct vcpu *v, unsigned int virq,
                      bool level)
 {
+    /* As in the tree: a falling level makes nothing pending. */
+    if ( !level )
+        return;
+
     if ( !v )
         host_fault(FFASHIM_WILD, NULL, 0,
                    "vgic_inject_irq(%u) without a vCPU", virq);
 
-    /* As in the tree: a falling level makes nothing pending. */
-    if ( !level )
+    /* Nor does anything on a vCPU that is offline. */
+    if ( test_bit(_VPF_down, &v->pause_flags) )
         return;
 
     host_event(FFASHIM_EVENT_VIRQ, d->domain_id, v->vcpu_id, virq);

@@ -388,7 +388,29 @@ ANSWERS: dict[str, tuple[int, ...]] = {
 }
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
+def schedule_receiver(xen: Machine, intid: int) -> None:
+    """Boot on an SPMC that names this as its schedule receiver interrupt."""
+    world = default_spmc(xen.extension)
+    world.on(FFA.FEATURES).when(lambda x: x[1] == Feature.SCHEDULE_RECV_INTR).reply(
+        FFA.SUCCESS_32, 0, intid
+    )
+    xen.boot(world)
+
+
+def unlikely(intid: int) -> pytest.MarkDecorator:
+    return pytest.mark.known_defect(
+        crashes(lambda xen: schedule_receiver(xen, intid)),
+        "takes any number for an interrupt's, and looks for its descriptor out of bounds",
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(each, marks=unlikely(0xFFFF_FFFF) if each == "success_and_ones" else [])
+        for each in ANSWERS
+    ],
+)
 def test_any_answer_to_any_call_of_boot_is_survived(xen: Machine, answer: str) -> None:
     for nth in range(len(xen.spmc.log)):
         world = default_spmc(xen.extension)
@@ -448,13 +470,16 @@ def test_any_count_and_size_of_descriptors_is_survived(xen: Machine, size: int) 
         alive(xen)
 
 
-@pytest.mark.parametrize("intid", [0, 7, 15, 16, 31, 32, 1019, 1020, 0xFFFF, 0xFFFF_FFFF])
+@pytest.mark.parametrize(
+    "intid",
+    [
+        *(0, 7, 15, 16, 31, 32, 1019),
+        *(pytest.param(n, marks=unlikely(n)) for n in (1020, 1023, 1024, 0xFFFF, 0xFFFF_FFFF)),
+    ],
+)
 def test_any_schedule_receiver_interrupt_is_survived(xen: Machine, intid: int) -> None:
-    world = default_spmc(xen.extension)
-    world.on(FFA.FEATURES).when(lambda x: x[1] == Feature.SCHEDULE_RECV_INTR).reply(
-        FFA.SUCCESS_32, 0, intid
-    )
-    xen.boot(world)
+    # A GIC has 1020 at most, but for extended ranges.
+    schedule_receiver(xen, intid)
     assert alive(xen) is not None
 
 
