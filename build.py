@@ -113,6 +113,8 @@ XEN_QUIET = ("-w",)
 # What Xen's headers do under -Wextra, and the parameters that its interfaces prescribe.
 MACHINE_QUIET = ("-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-missing-field-initializers")
 
+ENUMS = "include/ffashim/enums.h"
+
 MEDIATOR = "arch/arm/tee"
 NOT_MEDIATOR = {"optee.o"}
 """It shares the directory and stands on parts of Xen that no machine here has."""
@@ -230,7 +232,7 @@ class _Build:
     def _glue(self) -> Path:
         """Have cffi write the C that makes the interface a Python module."""
         ffi = cffi.FFI()
-        for header in (STUBS / "include/ffashim/enums.h", STUBS / "host/ffashim.h"):
+        for header in (STUBS / ENUMS, STUBS / "host/ffashim.h"):
             ffi.cdef(_declarations(header.read_text()))
         ffi.cdef(
             'extern "Python" int ffashim_python_smc(uint32_t, uint64_t *);'
@@ -427,6 +429,7 @@ class _Build:
                 "-shared",
                 "-Wl,-Bsymbolic",
                 *("-T", str(STUBS / "link.ld")),
+                f"-Wl,--defsym=ffashim_cpus={_cpus()}",
                 *self.recipe.flags,
                 *map(str, objects),
                 "-o",
@@ -561,6 +564,12 @@ _PROVIDED = frozenset(
         "_GLOBAL_OFFSET_TABLE_",
     }
 )
+
+
+def _cpus() -> int:
+    """Return how many CPUs the machine has."""
+    (found,) = re.findall(r"FFASHIM_CPUS = (\d+)", (STUBS / ENUMS).read_text())
+    return int(found)
 
 
 def _declarations(header: str) -> str:

@@ -64,7 +64,9 @@ class Points(IntFlag):
     """Before a copy to or from memory that is shared with a guest."""
     SMC = 1 << 4
     """Before an SMC."""
-    ALL = 0x1F
+    RELAX = 1 << 5
+    """In a loop that waits for another CPU: cpu_relax()."""
+    ALL = 0x3F
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,10 @@ class Machine:
             domid = next(n for n in range(1, 0x7FF0) if n not in taken)
         if not 0 <= domid <= 0xFFFF:
             raise UsageError(f"domid={domid}: a domain ID has 16 bits")
+        if not 0 <= ram_pages < 1 << 64:
+            raise UsageError(f"ram_pages={ram_pages}: a number of pages is wanted")
+        if ffa_version is not None:
+            Version.parse(ffa_version)
         fault = self.ffi.new("int *")
         cpu = self._idle_cpu()
         slot = self.lib.ffashim_domain_create(
@@ -306,6 +312,10 @@ class Machine:
         """Run domain_kill(). True if nothing holds the domain any more."""
         self._usable()
         result = self._job(self.lib.FFASHIM_JOB_KILL, vm.slot)
+        if result == -errno.EBUSY:
+            raise UsageError(
+                f"domain {vm.domid} is in the middle of a call, whose end domain_kill() waits for"
+            )
         if result < 0:
             raise DomainError(f"domain_kill() of domain {vm.domid}", -result)
         vm.dead = True

@@ -122,7 +122,7 @@ void cpu_abandon_all(void)
     stopped = false;
 }
 
-/* ---- Switching stacks ------------------------------------------------------------- */
+/* ---- Switching stacks ---------------------------------------------------- */
 
 static void SWITCHES __attribute__((__noreturn__)) leave(cpu_env *to)
 {
@@ -137,8 +137,10 @@ static void SWITCHES yield(struct cpu *c, enum ffashim_state status)
     cpu_resumed();
 }
 
-static void at_rest(struct cpu *c)
+void host_at_rest(void)
 {
+    struct cpu *c = running;
+
     if ( c->held_nr )
     {
         const struct held *h = &c->held[c->held_nr - 1];
@@ -157,7 +159,7 @@ static void cpu_loop(void)
         struct cpu *c = running;
 
         xen_run(&c->job);
-        at_rest(c);
+        host_at_rest();
         yield(c, FFASHIM_DONE);
     }
 }
@@ -410,7 +412,7 @@ uint32_t ffashim_history(ffashim_past *past, uint32_t max)
     return nr;
 }
 
-/* ---- What Xen does on a CPU ---------------------------------------------------------- */
+/* ---- What Xen does on a CPU ---------------------------------------------- */
 
 void host_call_begins(void)
 {
@@ -447,7 +449,7 @@ void ffashim_watch(uint32_t points)
     host_switching = points;
 }
 
-/* ---- Locks ------------------------------------------------------------------------------ */
+/* ---- Locks --------------------------------------------------------------- */
 
 /* The CPU whose hold on @lock keeps @mode from being granted, or NULL. */
 static struct cpu *holder_of(const void *lock, enum host_lock_mode mode)

@@ -88,7 +88,7 @@ void host_fault(enum ffashim_fault kind, const char *file, unsigned int line,
     fault_raise();
 }
 
-/* ---- Signals -------------------------------------------------------------------------- */
+/* ---- Signals ------------------------------------------------------------- */
 
 static void where(const ucontext_t *uc, void **pc, void ***fp)
 {

@@ -89,7 +89,7 @@ int ffashim_restore(void *snapshot)
     return 0;
 }
 
-/* ---- Console and events ------------------------------------------------------------- */
+/* ---- Console and events -------------------------------------------------- */
 
 /* Kept as level, text, NUL; the last of it, once it no longer fits. */
 void host_console(int level, const char *text)
@@ -117,7 +117,8 @@ uint32_t ffashim_console(const char **text)
     return console_used;
 }
 
-void host_event(enum ffashim_event_kind kind, uint64_t a, uint64_t b, uint64_t c)
+void host_event(enum ffashim_event_kind kind, uint64_t a, uint64_t b,
+                uint64_t c)
 {
     if ( events_nr < EVENTS_MAX )
         events[events_nr++] = (ffashim_event){ kind, a, b, c };
@@ -130,7 +131,7 @@ uint32_t ffashim_events(const ffashim_event **list)
     return events_nr;
 }
 
-/* ---- Clock ----------------------------------------------------------------------------- */
+/* ---- Clock --------------------------------------------------------------- */
 
 int64_t host_now(void)
 {
@@ -167,12 +168,13 @@ int ffashim_irq_requested(uint32_t irq, uint32_t cpu)
     return xen_irq_requested(irq, cpu);
 }
 
-/* ---- System registers --------------------------------------------------------------------- */
+/* ---- System registers ---------------------------------------------------- */
 
 unsigned long host_read_sysreg(const char *name)
 {
     host_fault(FFASHIM_UNMODELLED, NULL, 0,
-               "the system register %s is read, which this machine lacks", name);
+               "the system register %s is read, which this machine lacks",
+               name);
 }
 
 void host_write_sysreg(const char *name, unsigned long value)
@@ -187,7 +189,7 @@ void ffashim_smccc_version(uint32_t version)
     smccc_ver = version;
 }
 
-/* ---- Domains -------------------------------------------------------------------------------- */
+/* ---- Domains ------------------------------------------------------------- */
 
 int64_t ffashim_domain_create(uint32_t cpu, uint32_t id, uint32_t vcpus,
                               int aarch64, int tee, uint64_t ram_base,

@@ -22,12 +22,14 @@
 #define RAM_SIZE   (HOST_RAM_PAGES * HOST_PAGE_SIZE)
 #define XEN_SIZE   (HOST_XEN_PAGES * HOST_PAGE_SIZE)
 #define HEAP_SIZE  (XEN_SIZE / 2)          /* blocks; whole pages follow      */
+#define XEN_PAGES_NR (HOST_XEN_PAGES - HEAP_SIZE / HOST_PAGE_SIZE)
 #define WINDOWS    1024
 #define WINDOWS_SIZE ((WINDOWS * 2 + 1) * HOST_PAGE_SIZE)
-#define FRAMES_SIZE  ((HOST_RAM_PAGES * xen_page_info_size + HOST_PAGE_SIZE - 1) \
-                      & ~(HOST_PAGE_SIZE - 1))
+#define FRAMES_SIZE                                                     \
+    ((HOST_RAM_PAGES * xen_page_info_size + HOST_PAGE_SIZE - 1) &       \
+     ~(HOST_PAGE_SIZE - 1))
 #define GAP        (1UL << 30)             /* between the three, faulting     */
-#define ALIGN      128UL                   /* Xen asks for a cache line at most */
+#define ALIGN      128UL                   /* Xen wants a cache line         */
 #define CANARY     0xfeedc0dedeadbeefULL
 #define FRESH      0xa5                    /* what Xen finds in new blocks    */
 #define STALE      0xdf                    /* and in those that it freed      */
@@ -47,7 +49,7 @@ void *(*host_memmove)(void *d, const void *s, size_t n);
 void *(*host_memset)(void *d, int c, size_t n);
 int (*host_memcmp)(const void *a, const void *b, size_t n);
 
-/* ---- State -------------------------------------------------------------------- */
+/* ---- State --------------------------------------------------------------- */
 
 struct block {
     uint64_t canary;
@@ -91,11 +93,12 @@ static struct {
 } state MACHINE_STATE;
 
 static struct window window[WINDOWS];
-static uint32_t touched[HOST_RAM_PAGES];   /* guest pages that differ from new */
+static uint32_t touched[HOST_RAM_PAGES];   /* guest pages, not as when new   */
 static uint8_t *touch_flag;                /* per page of RAM                 */
 static uint16_t *xen_refs;                 /* references that Xen itself took */
+static bool guarded[XEN_PAGES_NR];         /* of Xen's whole pages            */
 
-/* ---- Set-up ------------------------------------------------------------------- */
+/* ---- Set-up -------------------------------------------------------------- */
 
 static void *map(void *at, size_t size, int flags, int fd)
 {
@@ -168,7 +171,7 @@ int memory_open(void)
     return 0;
 }
 
-/* ---- Addresses ------------------------------------------------------------------ */
+/* ---- Addresses ----------------------------------------------------------- */
 
 static bool in(const void *base, size_t size, uintptr_t addr)
 {
@@ -219,6 +222,31 @@ const char *memory_absent(uintptr_t addr)
     return NULL;
 }
 
+/* Tell how far an address in a guard page lies from pages of Xen's own. */
+static bool describe_guard(uintptr_t addr, char *buf, size_t size)
+{
+    for ( uint32_t n = 0; n < state.runs_nr; n++ )
+    {
+        const struct pages *run = &state.runs[n];
+        uintptr_t start = (uintptr_t)host_directmap + HEAP_SIZE +
+                          run->first * HOST_PAGE_SIZE;
+        uintptr_t end = start + (HOST_PAGE_SIZE << run->order);
+
+        if ( addr - end < HOST_PAGE_SIZE )
+            snprintf(buf, size, "%lu bytes past the end of Xen's own page %p",
+                     (unsigned long)(addr - end) + 1, (void *)start);
+        else if ( start - addr <= HOST_PAGE_SIZE )
+            snprintf(buf, size, "%lu bytes before the start of Xen's own page "
+                     "%p", (unsigned long)(start - addr), (void *)start);
+        else
+            continue;
+
+        return true;
+    }
+
+    return false;
+}
+
 /* What lies at an address that faulted, for people. */
 const char *memory_describe(uintptr_t addr, char *buf, size_t size)
 {
@@ -229,7 +257,8 @@ const char *memory_describe(uintptr_t addr, char *buf, size_t size)
         const struct window *w = window_of((void *)addr);
 
         if ( w )
-            snprintf(buf, size, "guest page %#lx through a mapping that is gone",
+            snprintf(buf, size,
+                     "guest page %#lx through a mapping that is gone",
                      w->page + HOST_RAM_MFN);
         else
         {
@@ -246,6 +275,8 @@ const char *memory_describe(uintptr_t addr, char *buf, size_t size)
                      w ? w->page + HOST_RAM_MFN : 0);
         }
     }
+    else if ( describe_guard(addr, buf, size) )
+        ;
     else if ( in(host_directmap, RAM_SIZE, addr) )
         snprintf(buf, size, "page %#lx, which Xen has not mapped",
                  (addr - (uintptr_t)host_directmap) / HOST_PAGE_SIZE +
@@ -259,7 +290,7 @@ const char *memory_describe(uintptr_t addr, char *buf, size_t size)
     return buf;
 }
 
-/* ---- The heap --------------------------------------------------------------------- */
+/* ---- The heap ------------------------------------------------------------ */
 
 static unsigned char *heap_base(void)
 {
@@ -268,9 +299,31 @@ static unsigned char *heap_base(void)
 }
 
 
-static unsigned char *xen_pages(void)
+static unsigned char *xen_page(uint32_t page)
 {
-    return host_directmap + HEAP_SIZE;
+    return host_directmap + HEAP_SIZE + page * HOST_PAGE_SIZE;
+}
+
+/* Give Xen the pages of a run, and take away the one on either side. */
+static void guard_run(const struct pages *run)
+{
+    uint32_t last = run->first + (1U << run->order);
+
+    for ( uint32_t page = run->first - 1; page <= last; page++ )
+    {
+        bool guard = page < run->first || page == last;
+
+        if ( guarded[page] == guard )
+            continue;
+        mprotect(xen_page(page), HOST_PAGE_SIZE,
+                 guard ? PROT_NONE : PROT_READ | PROT_WRITE);
+        guarded[page] = guard;
+    }
+}
+
+static size_t run_size(const struct pages *run)
+{
+    return HOST_PAGE_SIZE << run->order;
 }
 
 /* Count an allocation of Xen's; true if the test wants this one to fail. */
@@ -285,14 +338,26 @@ static bool alloc_fails(void)
     return true;
 }
 
-static uint64_t *tail_canary(struct block *b)
+/* Right behind the last byte, wherever that leaves it. */
+static void set_tail_canary(struct block *b)
 {
-    return (uint64_t *)(b->data + ((b->size + 7) & ~7ULL));
+    const uint64_t canary = CANARY;
+
+    memcpy(b->data + b->size, &canary, sizeof(canary));
+}
+
+static uint64_t tail_canary(const struct block *b)
+{
+    uint64_t canary;
+
+    memcpy(&canary, b->data + b->size, sizeof(canary));
+
+    return canary;
 }
 
 static void check_block(struct block *b, const char *when)
 {
-    if ( b->canary != CANARY || *tail_canary(b) != CANARY )
+    if ( b->canary != CANARY || tail_canary(b) != CANARY )
         host_fault(FFASHIM_MEMORY, NULL, 0,
                    "heap block %p of %llu bytes was written past its %s (%s)",
                    (void *)b->data, (unsigned long long)b->size,
@@ -359,7 +424,7 @@ void *host_heap_alloc(size_t size, size_t align, void *caller)
         .caller = module_offset(caller), .class = class, .live = true,
     };
     memset(b->data, FRESH, size);
-    *tail_canary(b) = CANARY;
+    set_tail_canary(b);
 
     return b->data;
 }
@@ -425,7 +490,7 @@ uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
             continue;
         if ( nr < max )
             blocks[nr] = (ffashim_block){ run->serial,
-                                          HOST_PAGE_SIZE << run->order,
+                                          run_size(run),
                                           run->caller };
         nr++;
     }
@@ -446,22 +511,22 @@ void ffashim_fail_allocation(int64_t nth, int64_t count)
 
 void *host_alloc_pages(unsigned int order, void *caller)
 {
-    uint32_t first = state.pages_used;
-    uint32_t nr = 1U << order;
-    unsigned char *va;
+    uint32_t first = state.pages_used + 1;
+    struct pages *run;
 
-    if ( alloc_fails() || state.runs_nr == PAGE_RUNS ||
-         first + nr > HOST_XEN_PAGES - HEAP_SIZE / HOST_PAGE_SIZE )
+    if ( alloc_fails() || state.runs_nr == PAGE_RUNS || order > 16 ||
+         first + (1U << order) >= XEN_PAGES_NR )
         return NULL;
 
-    va = xen_pages() + first * HOST_PAGE_SIZE;
-    state.pages_used += nr;
-    state.runs[state.runs_nr++] = (struct pages){
+    run = &state.runs[state.runs_nr++];
+    *run = (struct pages){
         state.serial, module_offset(caller), first, order, true
     };
-    memset(va, FRESH, nr * HOST_PAGE_SIZE);
+    state.pages_used += 1 + (1U << order);
+    guard_run(run);
+    memset(xen_page(first), FRESH, run_size(run));
 
-    return va;
+    return xen_page(first);
 }
 
 void host_free_pages(void *va, unsigned int order)
@@ -470,8 +535,7 @@ void host_free_pages(void *va, unsigned int order)
     {
         struct pages *run = &state.runs[n];
 
-        if ( !run->live ||
-             xen_pages() + run->first * HOST_PAGE_SIZE != va )
+        if ( !run->live || xen_page(run->first) != va )
             continue;
         if ( run->order != order )
             host_fault(FFASHIM_MEMORY, NULL, 0,
@@ -479,7 +543,7 @@ void host_free_pages(void *va, unsigned int order)
                        va, run->order, order);
         run->live = false;
         /* Never handed out again before a reset, so a late use can be seen. */
-        memset(va, STALE, HOST_PAGE_SIZE << order);
+        memset(va, STALE, run_size(run));
         return;
     }
 
@@ -487,7 +551,7 @@ void host_free_pages(void *va, unsigned int order)
                "free_xenheap_pages(%p): not allocated, or free already", va);
 }
 
-/* ---- Guest pages ----------------------------------------------------------------- */
+/* ---- Guest pages --------------------------------------------------------- */
 
 unsigned long host_alloc_guest_pages(unsigned long count)
 {
@@ -498,6 +562,12 @@ unsigned long host_alloc_guest_pages(unsigned long count)
     state.guest_used += count;
 
     return HOST_RAM_MFN + first;
+}
+
+void host_free_guest_pages(unsigned long mfn, unsigned long count)
+{
+    if ( mfn + count == HOST_RAM_MFN + state.guest_used )
+        state.guest_used -= count;
 }
 
 void host_page_touch(unsigned long mfn)
@@ -524,6 +594,12 @@ void host_page_refs(unsigned long mfn, int change)
     for ( uint32_t n = 0; state.windows_mapped && n < WINDOWS; n++ )
         if ( window[n].mapped && window[n].page == page )
             mprotect(window_va(&window[n]), HOST_PAGE_SIZE, PROT_NONE);
+}
+
+unsigned int host_page_refs_of(unsigned long mfn)
+{
+    return mfn - HOST_RAM_MFN < HOST_RAM_PAGES ? xen_refs[mfn - HOST_RAM_MFN]
+                                               : 0;
 }
 
 static void *page_view(uint32_t page)
@@ -566,7 +642,7 @@ int64_t ffashim_page_refs(uint32_t slot, uint64_t gfn)
            ? xen_refs[mfn - HOST_RAM_MFN] : -1;
 }
 
-/* ---- Windows ------------------------------------------------------------------------ */
+/* ---- Windows ------------------------------------------------------------- */
 
 void *host_map_window(unsigned long mfn)
 {
@@ -639,7 +715,7 @@ void ffashim_fail_mapping(int64_t nth)
     state.map_fail_nth = nth;
 }
 
-/* ---- Snapshots ------------------------------------------------------------------------ */
+/* ---- Snapshots ----------------------------------------------------------- */
 
 struct saved_page {
     uint32_t page;
@@ -649,7 +725,8 @@ struct saved_page {
 
 struct memory_saved {
     size_t heap_used;
-    uint32_t pages_used, touched_nr, windows_mapped;
+    uint32_t touched_nr, windows_mapped, runs_nr;
+    struct pages runs[PAGE_RUNS];
     unsigned char *heap, *pages, *frames;
     struct saved_page *touched;
     struct window window[WINDOWS];
@@ -658,6 +735,12 @@ struct memory_saved {
 static unsigned char *frame(uint32_t page)
 {
     return (unsigned char *)host_frame_table + page * xen_page_info_size;
+}
+
+/* What lies in a run of Xen's pages, out of the test's view of them. */
+static unsigned char *run_data(const struct pages *run)
+{
+    return view + HEAP_SIZE + run->first * HOST_PAGE_SIZE;
 }
 
 static void *copy_of(const void *p, size_t size)
@@ -670,16 +753,20 @@ static void *copy_of(const void *p, size_t size)
 struct memory_saved *memory_save(void)
 {
     struct memory_saved *s = calloc(1, sizeof(*s));
+    size_t size = 0;
 
     if ( !s )
         return NULL;
 
     s->heap_used = state.heap_used;
-    s->pages_used = state.pages_used;
+    s->runs_nr = state.runs_nr;
+    memcpy(s->runs, state.runs, sizeof(s->runs));
+    for ( uint32_t n = 0; n < s->runs_nr; n++ )
+        size += run_size(&s->runs[n]);
     s->touched_nr = state.touched_nr;
     s->windows_mapped = state.windows_mapped;
     s->heap = copy_of(heap_base(), s->heap_used);
-    s->pages = copy_of(xen_pages(), s->pages_used * HOST_PAGE_SIZE);
+    s->pages = malloc(size + 1);
     s->touched = malloc((s->touched_nr + 1) * sizeof(*s->touched));
     s->frames = malloc((s->touched_nr + 1) * xen_page_info_size);
     memcpy(s->window, window, sizeof(window));
@@ -689,13 +776,21 @@ struct memory_saved *memory_save(void)
         return NULL;
     }
 
+    size = 0;
+    for ( uint32_t n = 0; n < s->runs_nr; n++ )
+    {
+        memcpy(s->pages + size, run_data(&s->runs[n]), run_size(&s->runs[n]));
+        size += run_size(&s->runs[n]);
+    }
+
     for ( uint32_t n = 0; n < s->touched_nr; n++ )
     {
         uint32_t page = touched[n];
 
         s->touched[n].page = page;
         s->touched[n].xen_refs = xen_refs[page];
-        memcpy(s->touched[n].data, view + page * HOST_PAGE_SIZE, HOST_PAGE_SIZE);
+        memcpy(s->touched[n].data, view + page * HOST_PAGE_SIZE,
+               HOST_PAGE_SIZE);
         memcpy(s->frames + n * xen_page_info_size, frame(page),
                xen_page_info_size);
     }
@@ -712,9 +807,10 @@ void memory_saved_free(struct memory_saved *s)
     free(s);
 }
 
-/* Called before the state itself is put back, so it still tells what to undo. */
+/* Called before the state itself is put back: it still tells what to undo. */
 void memory_restore(const struct memory_saved *s)
 {
+    size_t size = 0;
     uint32_t n;
 
     for ( n = 0; n < state.touched_nr; n++ )
@@ -744,7 +840,12 @@ void memory_restore(const struct memory_saved *s)
         }
 
     memcpy(heap_base(), s->heap, s->heap_used);
-    memcpy(xen_pages(), s->pages, s->pages_used * HOST_PAGE_SIZE);
+    for ( n = 0; n < s->runs_nr; n++ )
+    {
+        guard_run(&s->runs[n]);
+        memcpy(run_data(&s->runs[n]), s->pages + size, run_size(&s->runs[n]));
+        size += run_size(&s->runs[n]);
+    }
 
     for ( n = 0; n < s->touched_nr; n++ )
     {

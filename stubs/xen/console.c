@@ -12,7 +12,6 @@ static void vprintk_level(const char *prefix, const char *fmt, va_list args)
 {
     char text[1024];
     int level = -1; /* as XENLOG_DEFAULT: the message names none */
-    char *start = text;
     size_t used = 0;
 
     /* "<G>" marks what a guest caused, "<0>" to "<3>" the severity. */
@@ -26,7 +25,7 @@ static void vprintk_level(const char *prefix, const char *fmt, va_list args)
     if ( prefix )
         used = strlcpy(text, prefix, sizeof(text));
     vscnprintf(text + used, sizeof(text) - used, fmt, args);
-    host_console(level, start);
+    host_console(level, text);
 }
 
 void printk(const char *fmt, ...)

@@ -16,7 +16,7 @@
 
 #include "machine.h"
 
-/* Not every tree has this one: where it is absent, teardown frees the context. */
+/* Not every tree has this one: where it is absent, teardown does its work. */
 void tee_free_domain_ctx(struct domain *d) __attribute__((__weak__));
 
 struct p2m_entry {
@@ -50,7 +50,7 @@ DEFINE_PER_CPU(unsigned int, rcu_lock_cnt);
 struct domain *hardware_domain;
 struct vcpu *idle_vcpu[NR_CPUS];
 
-/* ---- Slots --------------------------------------------------------------------- */
+/* ---- Slots --------------------------------------------------------------- */
 
 struct domain *domain_of_slot(unsigned int slot)
 {
@@ -97,7 +97,7 @@ void idle_enter(void)
     set_current(&idle_vcpus[host_cpu]);
 }
 
-/* ---- Look-up ------------------------------------------------------------------- */
+/* ---- Look-up ------------------------------------------------------------- */
 
 struct domain *rcu_lock_domain_by_id(domid_t id)
 {
@@ -129,7 +129,7 @@ int rcu_lock_live_remote_domain_by_id(domid_t id, struct domain **d)
     return 0;
 }
 
-/* ---- Guest RAM ------------------------------------------------------------------- */
+/* ---- Guest RAM ----------------------------------------------------------- */
 
 struct domain *page_owner_at(unsigned long mfn)
 {
@@ -177,7 +177,8 @@ unsigned long p2m_lookup_slot(struct domain *d, unsigned long gfn,
     return lookup(slot_of_domain(d), gfn, type);
 }
 
-unsigned long xen_p2m_get(unsigned int slot, uint64_t gfn, enum ffashim_p2m *type)
+unsigned long xen_p2m_get(unsigned int slot, uint64_t gfn,
+                          enum ffashim_p2m *type)
 {
     return lookup(&slots[slot], gfn, type);
 }
@@ -191,7 +192,8 @@ int xen_p2m_set(unsigned int slot, uint64_t gfn, enum ffashim_p2m type,
     if ( !e && s->p2m_nr == s->p2m_max )
     {
         unsigned int max = s->p2m_max ? s->p2m_max * 2 : 16;
-        struct p2m_entry *grown = host_heap_alloc(max * sizeof(*grown), 16, NULL);
+        struct p2m_entry *grown = host_heap_alloc(max * sizeof(*grown), 16,
+                                                  NULL);
 
         if ( !grown )
             return -ENOMEM;
@@ -211,7 +213,7 @@ int xen_p2m_set(unsigned int slot, uint64_t gfn, enum ffashim_p2m type,
     return 0;
 }
 
-/* ---- Birth ----------------------------------------------------------------------- */
+/* ---- Birth --------------------------------------------------------------- */
 
 static void free_tee_ctx(struct domain *d)
 {
@@ -254,11 +256,28 @@ static int tee_init_domain(struct domain *d, const struct xen_domain *how)
     return tee_domain_init(d, type);
 }
 
+static int create_vcpus(struct domain *d, unsigned int nr)
+{
+    for ( unsigned int v = 0; v < nr; v++ )
+    {
+        d->vcpu[v] = alloc_zeroed(sizeof(struct vcpu));
+        if ( !d->vcpu[v] )
+            return -ENOMEM;
+        d->vcpu[v]->domain = d;
+        d->vcpu[v]->vcpu_id = v;
+        if ( v )
+            d->vcpu[v - 1]->next_in_list = d->vcpu[v];
+    }
+
+    return 0;
+}
+
 int64_t domain_create_slot(const struct xen_domain *how)
 {
     unsigned int n;
     struct slot *s;
     struct domain *d;
+    unsigned long ram;
     int rc;
 
     for ( n = 0; n < slots_used && slots[n].d; n++ )
@@ -268,13 +287,24 @@ int64_t domain_create_slot(const struct xen_domain *how)
     if ( listed_domain(how->id) )
         return -EEXIST;
 
-    d = alloc_zeroed(sizeof(*d));
-    if ( !d || !(d->vcpu = alloc_zeroed(how->vcpus * sizeof(*d->vcpu))) )
+    ram = host_alloc_guest_pages(how->ram_pages);
+    if ( !ram )
         return -ENOMEM;
 
+    d = alloc_zeroed(sizeof(*d));
+    if ( d && !(d->vcpu = alloc_zeroed(how->vcpus * sizeof(*d->vcpu))) )
+    {
+        host_heap_free(d);
+        d = NULL;
+    }
+    if ( !d )
+    {
+        host_free_guest_pages(ram, how->ram_pages);
+        return -ENOMEM;
+    }
+
     s = &slots[n];
-    *s = (struct slot){ .d = d, .ram_base = how->ram_base,
-                        .ram_pages = how->ram_pages };
+    *s = (struct slot){ .d = d };
     if ( n == slots_used )
         slots_used++;
 
@@ -286,6 +316,8 @@ int64_t domain_create_slot(const struct xen_domain *how)
     rc = tee_init_domain(d, how);
     if ( !rc && how->fail_late )
         rc = -ENOMEM;
+    if ( !rc )
+        rc = create_vcpus(d, how->vcpus);
 
     if ( rc )
     {
@@ -295,28 +327,17 @@ int64_t domain_create_slot(const struct xen_domain *how)
         /* ... and then domain_create() does, by domain_teardown(). */
         tee_domain_teardown(d);
         domain_free(d);
+        host_free_guest_pages(ram, how->ram_pages);
 
         return rc;
-    }
-
-    for ( unsigned int v = 0; v < how->vcpus; v++ )
-    {
-        d->vcpu[v] = alloc_zeroed(sizeof(struct vcpu));
-        if ( !d->vcpu[v] )
-            return -ENOMEM;
-        d->vcpu[v]->domain = d;
-        d->vcpu[v]->vcpu_id = v;
-        if ( v )
-            d->vcpu[v - 1]->next_in_list = d->vcpu[v];
     }
 
     s->listed = true;
 
     /* The toolstack populates RAM, and sets the width, once it exists. */
-    if ( s->ram_pages )
-        s->ram_mfn = host_alloc_guest_pages(s->ram_pages);
-    if ( s->ram_pages && !s->ram_mfn )
-        return -ENOMEM;
+    s->ram_base = how->ram_base;
+    s->ram_pages = how->ram_pages;
+    s->ram_mfn = ram;
     FFASHIM_DOMAIN_TYPE(d) = how->aarch64 ? DOMAIN_64BIT : DOMAIN_32BIT;
 
     return n;
@@ -337,7 +358,7 @@ bool xen_vcpu_set_online(unsigned int slot, unsigned int vcpu, bool online)
     return true;
 }
 
-/* ---- Death ----------------------------------------------------------------------- */
+/* ---- Death --------------------------------------------------------------- */
 
 static void complete_domain_destroy(struct rcu_head *head)
 {
@@ -382,6 +403,11 @@ int64_t domain_kill_slot(unsigned int slot)
 
     if ( d->is_dying == DOMDYING_dead )
         return 0;
+
+    /* Xen pauses the domain first, and so waits for the end of its calls. */
+    for ( unsigned int cpu = 0; cpu < FFASHIM_CPUS; cpu++ )
+        if ( per_cpu(curr_vcpu, cpu)->domain == d )
+            return -EBUSY;
 
     d->is_dying = DOMDYING_dying;
 

@@ -49,7 +49,7 @@ void inject_undef_exception(struct cpu_user_regs *regs)
     /* Its vectors are not modelled: the guest finds its registers as they were. */
 }
 
-/* ---- Boot --------------------------------------------------------------------------- */
+/* ---- Boot ---------------------------------------------------------------- */
 
 static void boot(void)
 {
@@ -78,7 +78,7 @@ static void boot(void)
     host_percpu_offset = __per_cpu_offset[0];
 }
 
-/* ---- Calls -------------------------------------------------------------------------- */
+/* ---- Calls --------------------------------------------------------------- */
 
 static void trap(struct cpu_user_regs *regs, bool aarch64)
 {
@@ -153,7 +153,7 @@ static int64_t calls(struct xen_job *job)
         for ( n = 0; n < job->c; n++ )
         {
             call(v, job->regs + 18 * n);
-            xen_at_rest();
+            host_at_rest();
         }
         break;
 

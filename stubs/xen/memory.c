@@ -32,7 +32,7 @@ bool __mfn_valid(unsigned long mfn)
     return mfn - HOST_RAM_MFN < HOST_RAM_PAGES;
 }
 
-/* ---- The heap --------------------------------------------------------------- */
+/* ---- The heap ------------------------------------------------------------ */
 
 static void *heap_alloc(unsigned long size, unsigned long align, void *caller,
                         bool zero)
@@ -73,7 +73,7 @@ void free_xenheap_pages(void *v, unsigned int order)
         host_free_pages(v, order);
 }
 
-/* ---- References to pages ----------------------------------------------------- */
+/* ---- References to pages ------------------------------------------------- */
 
 static struct page_info *page_of(unsigned long mfn)
 {
@@ -118,16 +118,18 @@ void put_page(struct page_info *page)
 
     FFASHIM_POINT(FFASHIM_POINT_ATOMIC, &page->count_info);
 
-    if ( !(page->count_info & PGC_count_mask) )
+    /* The one that keeps the page allocated is not the mediator's to drop. */
+    if ( !host_page_refs_of(mfn) )
         host_fault(FFASHIM_MEMORY, NULL, 0,
-                   "put_page() of page %#lx, which has no reference left", mfn);
+                   "put_page() of page %#lx, to which Xen has no reference "
+                   "left", mfn);
 
     page->count_info--;
     host_page_refs(mfn, -1);
     domain_page_put(page);
 }
 
-/* ---- The p2m ------------------------------------------------------------------ */
+/* ---- The p2m ------------------------------------------------------------- */
 
 struct page_info *p2m_get_page_from_gfn(struct domain *d, gfn_t gfn,
                                         p2m_type_t *t)
@@ -149,7 +151,7 @@ struct page_info *p2m_get_page_from_gfn(struct domain *d, gfn_t gfn,
     if ( t )
         *t = types[type];
 
-    /* As the tree has it: only what is RAM or foreign has a page to hand out. */
+    /* As the tree has it: only what is RAM or foreign has a page to give. */
     if ( type == FFASHIM_P2M_UNMAPPED || type == FFASHIM_P2M_MMIO ||
          !__mfn_valid(mfn) )
         return NULL;
@@ -165,7 +167,7 @@ struct page_info *p2m_get_page_from_gfn(struct domain *d, gfn_t gfn,
     return get_page(page, d) ? page : NULL;
 }
 
-/* ---- Mappings ------------------------------------------------------------------ */
+/* ---- Mappings ------------------------------------------------------------ */
 
 void *map_domain_page_global(mfn_t mfn)
 {

@@ -12,7 +12,8 @@
 extern void *(*host_memcpy)(void *d, const void *s, size_t n) FFASHIM_HIDDEN;
 extern void *(*host_memmove)(void *d, const void *s, size_t n) FFASHIM_HIDDEN;
 extern void *(*host_memset)(void *d, int c, size_t n) FFASHIM_HIDDEN;
-extern int (*host_memcmp)(const void *a, const void *b, size_t n) FFASHIM_HIDDEN;
+extern int (*host_memcmp)(const void *a, const void *b, size_t n)
+    FFASHIM_HIDDEN;
 
 #pragma GCC visibility push(hidden)
 

@@ -18,14 +18,14 @@ static struct timer *timers[QUEUE_MAX];
 static unsigned int timers_nr;
 static struct tasklet *tasklets[QUEUE_MAX];
 static unsigned int tasklets_nr;
-static struct rcu_head *callbacks;
+static struct rcu_head *callbacks, **callbacks_tail = &callbacks;
 
 s_time_t get_s_time(void)
 {
     return host_now();
 }
 
-/* ---- Timers ------------------------------------------------------------------- */
+/* ---- Timers -------------------------------------------------------------- */
 
 void init_timer(struct timer *timer, void (*function)(void *data), void *data,
                 unsigned int cpu)
@@ -113,10 +113,30 @@ void timer_run_next(void)
     next->function(next->data);
 }
 
-/* ---- Tasklets ------------------------------------------------------------------ */
+/* ---- Tasklets ------------------------------------------------------------ */
 
+void tasklet_init(struct tasklet *t, void (*func)(void *data), void *data)
+{
+    memset(t, 0, sizeof(*t));
+    INIT_LIST_HEAD(&t->list);
+    t->scheduled_on = -1;
+    t->func = func;
+    t->data = data;
+}
+
+void softirq_tasklet_init(struct tasklet *t, void (*func)(void *data),
+                          void *data)
+{
+    tasklet_init(t, func, data);
+    t->is_softirq = 1;
+}
+
+/* As in the tree, they run in the order in which they were scheduled. */
 void tasklet_schedule(struct tasklet *t)
 {
+    if ( t->is_dead )
+        return;
+
     for ( unsigned int n = 0; n < tasklets_nr; n++ )
         if ( tasklets[n] == t )
             return;
@@ -132,11 +152,20 @@ void tasklet_schedule_on_cpu(struct tasklet *t, unsigned int cpu)
     tasklet_schedule(t);
 }
 
+static void tasklet_dequeue(const struct tasklet *t)
+{
+    unsigned int n, kept = 0;
+
+    for ( n = 0; n < tasklets_nr; n++ )
+        if ( tasklets[n] != t )
+            tasklets[kept++] = tasklets[n];
+    tasklets_nr = kept;
+}
+
 void tasklet_kill(struct tasklet *t)
 {
-    for ( unsigned int n = 0; n < tasklets_nr; n++ )
-        if ( tasklets[n] == t )
-            tasklets[n] = tasklets[--tasklets_nr];
+    tasklet_dequeue(t);
+    t->is_dead = true;
 }
 
 bool tasklet_pending_any(void)
@@ -152,20 +181,21 @@ bool tasklet_run_all(void)
     {
         struct tasklet *t = tasklets[0];
 
-        tasklet_kill(t);
+        tasklet_dequeue(t);
         t->func(t->data);
     }
 
     return ran;
 }
 
-/* ---- RCU ------------------------------------------------------------------------ */
+/* ---- RCU ----------------------------------------------------------------- */
 
 void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head))
 {
     head->func = func;
-    head->next = callbacks;
-    callbacks = head;
+    head->next = NULL;
+    *callbacks_tail = head;
+    callbacks_tail = &head->next;
 }
 
 bool rcu_pending_any(void)
@@ -183,6 +213,8 @@ bool rcu_run_all(void)
         struct rcu_head *head = callbacks;
 
         callbacks = head->next;
+        if ( !callbacks )
+            callbacks_tail = &callbacks;
         head->func(head);
     }
 

@@ -64,7 +64,7 @@ void __arm_smccc_1_0_smc(register_t a0, register_t a1, register_t a2,
     *res = (struct arm_smccc_res){ regs[0], regs[1], regs[2], regs[3] };
 }
 
-/* ---- Neighbours in vsmc.c --------------------------------------------------------- */
+/* ---- Neighbours in vsmc.c ------------------------------------------------ */
 
 bool do_vpsci_0_1_call(struct cpu_user_regs *regs, uint32_t fid);
 bool do_vpsci_0_2_call(struct cpu_user_regs *regs, uint32_t fid);

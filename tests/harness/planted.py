@@ -51,12 +51,34 @@ class Plant(IntEnum):
     USE_AFTER_FREE = 31
     COPY_OVERRUN = 32
     SMC_LOOP = 33
+    HEAP_OVERRUN_ODD = 34
+    PUT_NOT_TAKEN = 35
+    XEN_PAGE_OVERRUN = 36
+    XEN_PAGE_UNDERRUN = 37
+    SPIN = 38
+    RELEASE = 39
+    DEFER = 40
+    IRQ_TYPE = 41
+    IRQ = 42
 
 
 _FUNCTIONS = """
 static DEFINE_SPINLOCK(plant_a);
 static DEFINE_SPINLOCK(plant_b);
 static DEFINE_RWLOCK(plant_rw);
+static bool plant_released;
+static struct tasklet plant_tasklets[3];
+static struct rcu_head plant_heads[3];
+
+static void plant_softly(void *data)
+{
+    printk("tasklet %lu\\n", (unsigned long)data);
+}
+
+static void plant_later(struct rcu_head *head)
+{
+    printk("callback %lu\\n", (unsigned long)(head - plant_heads));
+}
 
 static unsigned int noinline plant_recurse(volatile unsigned int *depth)
 {
@@ -147,6 +169,24 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
             arm_smccc_1_2_smc(&arg, &resp);
         }
         break;
+    case 34: p = xzalloc_array(char, 41); p[41] = 1; xfree((void *)p); break;
+    case 35: put_page(mfn_to_page(_mfn(addr >> PAGE_SHIFT))); break;
+    case 36: p = alloc_xenheap_pages(0, 0); p[PAGE_SIZE] = 1; break;
+    case 37: p = alloc_xenheap_pages(1, 0); p[-1] = 1; break;
+    case 38: while ( !plant_released ) cpu_relax(); break;
+    case 39: plant_released = true; break;
+    case 40:
+        for ( depth = 0; depth < 3; depth++ )
+        {
+            tasklet_init(&plant_tasklets[depth], plant_softly, (void *)(unsigned long)depth);
+            tasklet_schedule(&plant_tasklets[depth]);
+            call_rcu(&plant_heads[depth], plant_later);
+        }
+        if ( addr )
+            tasklet_kill(&plant_tasklets[0]);
+        break;
+    case 41: irq_set_type(addr, IRQ_TYPE_EDGE_RISING); break;
+    case 42: if ( request_irq(addr, 0, (void *)plant_softly, "plant", NULL) ) WARN(); break;
     case 31: p = xzalloc_array(char, 40); xfree((void *)p); p[0] = 1;
              for ( depth = 0; depth < 99; depth++ ) xfree(xzalloc_array(char, 40));
              break;
@@ -172,7 +212,8 @@ def make_patch(tree: Tree) -> str:
         after,
     )
     assert calls == 1, "there is no ffa_handle_call()"
-    headers = "#include <xen/rwlock.h>\n#include <xen/rcupdate.h>\n#include <xen/sched.h>\n"
+    names = ("irq", "rcupdate", "rwlock", "sched", "tasklet")
+    headers = "".join(f"#include <xen/{name}.h>\n" for name in names)
     after = after.replace("#include <xen/types.h>\n", headers + "#include <xen/types.h>\n", 1)
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"

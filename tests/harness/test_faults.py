@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 from planted import Plant
 
-from ffashim import FFA, Machine, P2m, faults
+from ffashim import FFA, Machine, P2m, Points, faults
 from ffashim.errors import UsageError
+from ffashim.machine import Point
 
 
 def commit(machine: Machine, mistake: Plant, x2: int = 0) -> faults.XenFault:
@@ -55,6 +56,9 @@ CAUGHT = [
     (Plant.PUT_WHILE_MAPPED, faults.XenAccess, "guest page"),
     (Plant.PAGE_OVERRUN, faults.XenAccess, "1 bytes past the end of the mapped guest page"),
     (Plant.PUT_TOO_MANY, faults.XenMemory, "no reference left"),
+    (Plant.HEAP_OVERRUN_ODD, faults.XenMemory, "written past its end"),
+    (Plant.XEN_PAGE_OVERRUN, faults.XenAccess, "1 bytes past the end of Xen's own page"),
+    (Plant.XEN_PAGE_UNDERRUN, faults.XenAccess, "Xen's own page"),
 ]
 
 
@@ -67,6 +71,61 @@ def test_a_planted_mistake_is_caught_and_named(
     fault = commit(planted, mistake)
     assert type(fault) is kind
     assert text in fault.report.text
+
+
+def test_a_page_is_put_that_was_never_taken(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    page = vm.memory.machine_address(vm.memory.allocate())
+    with pytest.raises(faults.XenMemory, match="no reference left"):
+        vm.smc(FFA.ID_GET, Plant.PUT_NOT_TAKEN, page)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_batch_ends_with_the_call_that_keeps_a_lock(planted: Machine, late: bool) -> None:
+    vm = planted.create_vm("1.1")
+    frames = [(FFA.ID_GET, Plant.LOCK_HELD), (FFA.ID_GET, Plant.PANIC)]
+    with pytest.raises(faults.XenHeld, match="&plant_a is still held"):
+        vm.batch([(FFA.ID_GET,), *frames] if late else frames)
+
+
+@pytest.mark.parametrize("mistake", [Plant.IRQ_TYPE, Plant.IRQ])
+def test_an_interrupt_that_cannot_be_is_seen(planted: Machine, mistake: Plant) -> None:
+    vm = planted.create_vm("1.1")
+    for intid in (31, 32, 1019):
+        assert vm.smc(FFA.ID_GET, mistake, intid).ok
+    assert not planted.warnings
+    if mistake is Plant.IRQ_TYPE:
+        with pytest.raises(faults.XenAccess, match="descriptors end at interrupt 1023"):
+            vm.smc(FFA.ID_GET, mistake, 1024)
+        return
+    assert vm.smc(FFA.ID_GET, mistake, 1024).ok
+    assert vm.smc(FFA.ID_GET, mistake, 32).ok
+    assert len(planted.warnings) == 2
+    with pytest.raises(faults.XenAssertion):
+        vm.smc(FFA.ID_GET, mistake, 1020)
+
+
+def test_what_is_deferred_runs_in_its_order(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    vm.smc(FFA.ID_GET, Plant.DEFER)
+    said = [line.text for line in planted.console[-6:]]
+    assert said == [f"{what} {n}" for what in ("tasklet", "callback") for n in range(3)]
+    vm.smc(FFA.ID_GET, Plant.DEFER, 1)
+    assert [line.text for line in planted.console[-5:-3]] == ["tasklet 1", "tasklet 2"]
+
+
+def test_a_loop_that_waits_lets_another_cpu_run(planted: Machine) -> None:
+    vm, other = planted.create_vm("1.1"), planted.create_vm("1.1")
+    points = []
+
+    def release(point: Point) -> None:
+        points.append(point)
+        if len(points) == 3:
+            other.smc(FFA.ID_GET, Plant.RELEASE)
+
+    with planted.at_points(release, Points.RELAX):
+        assert vm.smc(FFA.ID_GET, Plant.SPIN).ok
+    assert len(points) == 3
 
 
 def test_an_endless_loop_ends(planted: Machine) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ffashim import FFA, DomainError, FfaError, Machine, P2m, Reply, Spmc, Vm, XenFault
 from ffashim.errors import UsageError
+from ffashim.machine import RAM_PAGES
 from ffashim.vm import Conduit
 
 # --- registers -----------------------------------------------------------------------------------
@@ -178,6 +179,43 @@ def test_a_domain_id_can_be_given_once(xen: Machine) -> None:
     xen.create_vm(domid=5)
     with pytest.raises(DomainError, match="EEXIST"):
         xen.create_vm(domid=5)
+
+
+@pytest.mark.parametrize("options", [{"ram_pages": 0x50000}, {"ffa_version": "one"}])
+def test_a_guest_that_could_not_be_made_leaves_nothing(
+    xen: Machine, options: dict[str, object]
+) -> None:
+    xen.create_vm(domid=6).destroy()  # what Xen keeps from its first guest on
+    heap = len(xen.heap)
+    for _ in range(3):
+        with pytest.raises((DomainError, UsageError)):
+            xen.create_vm(domid=7, **options)  # type: ignore[arg-type]
+    assert len(xen.heap) == heap
+    assert not xen.vms
+    # All of the machine's RAM, but for what the first one had, and what is Xen's.
+    vm = xen.create_vm("1.1", domid=7, ram_pages=0x40000 - 0x1000 - RAM_PAGES)
+    assert vm.smc(FFA.ID_GET).ok
+
+
+def test_a_guest_is_not_killed_inside_its_own_call(xen: Machine) -> None:
+    vm = xen.create_vm("1.1")
+    other = xen.create_vm("1.1")
+    refused: list[UsageError] = []
+
+    def script(regs: tuple[int, ...]) -> tuple[int, ...]:
+        try:
+            vm.destroy()
+        except UsageError as error:
+            refused.append(error)
+        other.destroy()
+        return tuple(xen.spmc.answer(regs))
+
+    xen.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).call(script, times=1)
+    vm.smc(FFA.MSG_SEND_DIRECT_REQ_32, vm.id << 16 | 0x8001)
+    assert "in the middle of a call" in str(refused[0])
+    assert not other.exists
+    assert vm.smc(FFA.ID_GET).ok
+    assert vm.destroy()
 
 
 def test_a_guest_without_the_mediator_gets_unknown_function(xen: Machine) -> None:

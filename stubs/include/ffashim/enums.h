@@ -56,6 +56,7 @@ enum ffashim_point {
     FFASHIM_POINT_ATOMIC,
     FFASHIM_POINT_COPY,
     FFASHIM_POINT_SMC,
+    FFASHIM_POINT_RELAX,
 };
 
 /* What a guest frame is to Xen. */

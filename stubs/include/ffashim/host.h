@@ -18,7 +18,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* ---- What ends a call before it returns ------------------------------------ */
+/* ---- What ends a call before it returns ---------------------------------- */
 
 void FFASHIM_NORETURN host_fault(enum ffashim_fault kind, const char *file,
                                  unsigned int line, const char *fmt, ...)
@@ -49,7 +49,10 @@ bool host_trylock(const void *lock, enum host_lock_mode mode);
 void host_unlock(const void *lock, enum host_lock_mode mode);
 bool host_is_locked(const void *lock);
 
-/* ---- The switch point ------------------------------------------------------ */
+/* Faults where the current CPU, back from a call, holds something. */
+void host_at_rest(void);
+
+/* ---- The switch point ---------------------------------------------------- */
 
 /* Non-zero while somebody wants to know of switch points. */
 extern unsigned int host_switching;
@@ -61,13 +64,13 @@ void host_switch(enum ffashim_point point, const void *addr);
             host_switch(point, (const void *)(addr));                   \
     } while ( 0 )
 
-/* ---- CPUs ------------------------------------------------------------------ */
+/* ---- CPUs ---------------------------------------------------------------- */
 
 extern unsigned int host_cpu;               /* the CPU that runs now         */
 extern unsigned long host_percpu_offset;    /* and its per-CPU area          */
 extern unsigned long host_irq_flags[FFASHIM_CPUS];   /* and its DAIF         */
 
-/* ---- Memory ---------------------------------------------------------------- */
+/* ---- Memory -------------------------------------------------------------- */
 
 #define HOST_PAGE_SHIFT 12
 #define HOST_PAGE_SIZE  (1UL << HOST_PAGE_SHIFT)
@@ -93,6 +96,8 @@ void host_free_pages(void *va, unsigned int order);
 
 /* @count consecutive pages for a guest. Their first mfn, or 0. */
 unsigned long host_alloc_guest_pages(unsigned long count);
+/* Give them back, unused. The last ones only can be handed out again. */
+void host_free_guest_pages(unsigned long mfn, unsigned long count);
 
 /* A window with guard pages round it, onto the page @mfn. */
 void *host_map_window(unsigned long mfn);
@@ -105,6 +110,7 @@ void host_heap_free(void *p);
 
 /* Xen took (or, below zero, gave back) references to the page @mfn. */
 void host_page_refs(unsigned long mfn, int change);
+unsigned int host_page_refs_of(unsigned long mfn);
 
 /* The page @mfn is used from now on: a reset makes it fresh again. */
 void host_page_touch(unsigned long mfn);
@@ -120,13 +126,14 @@ struct host_absent {
 
 extern const struct host_absent host_absent[] __attribute__((__weak__));
 
-/* ---- Everything else that leaves the machine -------------------------------- */
+/* ---- Everything else that leaves the machine ----------------------------- */
 
 void host_console(int level, const char *text);
 int64_t host_now(void);                     /* ns since boot                 */
 void host_smc(uint64_t regs[18]);
 void host_call_begins(void);                /* another call of a guest        */
-void host_event(enum ffashim_event_kind kind, uint64_t a, uint64_t b, uint64_t c);
+void host_event(enum ffashim_event_kind kind, uint64_t a, uint64_t b,
+                uint64_t c);
 unsigned long host_read_sysreg(const char *name);
 void host_write_sysreg(const char *name, unsigned long value);
 

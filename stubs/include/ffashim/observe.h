@@ -23,6 +23,8 @@
 #include <xen/rwlock.h>
 #include <xen/string.h>
 
+#include <asm/processor.h>
+
 /*
  * Read-write locks are taken inline. The tree's own code takes them; the
  * machine waits first, so that it never spins, and keeps the account.
@@ -105,6 +107,14 @@ static always_inline bool ffashim_spin_trylock_(spinlock_t *l)
     FFASHIM_POINT(FFASHIM_POINT_ATOMIC, once_);                         \
     once_;                                                              \
 }))
+
+/* So is the pause in a loop that waits for another CPU, which then can run. */
+#undef cpu_relax
+#define cpu_relax()                                                     \
+    do {                                                                \
+        FFASHIM_POINT(FFASHIM_POINT_RELAX, NULL);                       \
+        barrier();                                                      \
+    } while ( 0 )
 
 /* Copies to and from what a guest shares are switch points. */
 static always_inline void *ffashim_memcpy_(void *d, const void *s, size_t n)

@@ -34,13 +34,14 @@ extern uint32_t smccc_ver;
 extern const size_t xen_page_info_size;
 
 void xen_run(struct xen_job *job);
-void xen_at_rest(void);                     /* faults where something is held */
+void xen_at_rest(void);                     /* the part of host_at_rest()    */
 
 bool xen_domain_exists(unsigned int slot);
 bool xen_vcpu_set_online(unsigned int slot, unsigned int vcpu, bool online);
 int xen_p2m_set(unsigned int slot, uint64_t gfn, enum ffashim_p2m type,
                 unsigned long mfn);
-unsigned long xen_p2m_get(unsigned int slot, uint64_t gfn, enum ffashim_p2m *type);
+unsigned long xen_p2m_get(unsigned int slot, uint64_t gfn,
+                          enum ffashim_p2m *type);
 void xen_page_init(unsigned long mfn);
 
 bool xen_softirq_pending(void);

@@ -8,8 +8,10 @@
 
 #include <asm/arm64/cmpxchg.h>
 
-#define local_daif_set_(bits)   ((void)(host_irq_flags[host_cpu] |= (bits)))
-#define local_daif_clear_(bits) ((void)(host_irq_flags[host_cpu] &= ~(unsigned long)(bits)))
+#define local_daif_set_(bits)                                           \
+    ((void)(host_irq_flags[host_cpu] |= (bits)))
+#define local_daif_clear_(bits)                                         \
+    ((void)(host_irq_flags[host_cpu] &= ~(unsigned long)(bits)))
 
 #define local_fiq_disable()   local_daif_set_(PSR_FIQ_MASK)
 #define local_fiq_enable()    local_daif_clear_(PSR_FIQ_MASK)
