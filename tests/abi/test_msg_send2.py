@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """FFA_MSG_SEND2: a guest sends an indirect message, from TX to RX (FF-A 1.1, 15.1 and 7.4)."""
 
+import itertools
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
+from ffashim import FFA, FfaError, Machine, Points, Reply, Spmc, Vm, XenFault
 from ffashim.defaults import CRYPTO, MAILBOX
 from ffashim.descriptors import IndirectMessage
+from ffashim.faults import XenDeadlock
 from ffashim.ffa import NOTIF_GET_HYP, V1_1, V1_2
 from ffashim.memory import PAGE
 from ffashim.testing import at_each_point, serves_without_version
@@ -404,6 +406,45 @@ def send_to_the_dying(machine: Machine) -> list[Reply]:
 )
 def test_the_receiver_may_die_meanwhile(xen: Machine) -> None:
     assert send_to_the_dying(xen)
+
+
+def deadlocks(machine: Machine) -> bool:
+    """Tell whether two guests can lock up four CPUs.
+
+    Each sends to the other on one vCPU and unmaps its buffers on the other one; the calls stop
+    between any two locks before all of them go on. What else may go wrong then is not looked at.
+    """
+    guests = [machine.create_vm("1.1", vcpus=2) for _ in range(2)]
+    for one, other in (guests, guests[::-1]):
+        one.map_rxtx()
+        one.tx.write(message(one, other.id, b"and you?"))
+    start = machine.snapshot()
+    for steps in itertools.product(range(6), repeat=2):
+        machine.restore(start)
+        with machine.at_points(lambda _point: None, Points.LOCK | Points.UNLOCK):
+            calls = []
+            for n, fid in enumerate((FFA.MSG_SEND2, FFA.RXTX_UNMAP)):
+                for each in guests:
+                    calls.append(each.vcpus[n].start(fid))
+                    for _ in range(steps[n]):
+                        calls[-1].step()
+        try:
+            for call in calls:
+                call.reply()
+        except XenDeadlock:
+            return True
+        except XenFault:
+            continue
+    return False
+
+
+@between_vms
+@pytest.mark.known_defect(
+    lambda machine: machine.extension.enabled("FFA_VM_TO_VM") and deadlocks(machine),
+    "locks the receiver's RX inside TX, RXTX_UNMAP the other way round: two guests deadlock",
+)
+def test_guests_cannot_bring_about_a_deadlock(xen: Machine) -> None:
+    assert not deadlocks(xen)
 
 
 # --- who may call, and how ---------------------------------------------------------------------
