@@ -99,9 +99,10 @@ void irq_deliver(unsigned int irq)
         return;
 
     if ( __builtin_types_compatible_p(handler_t, handler2_t) )
-        ((handler2_t)action->handler)(irq, action->dev);
+        ((handler2_t)(void *)action->handler)(irq, action->dev);
     else
-        ((handler3_t)action->handler)(irq, action->dev, guest_cpu_user_regs());
+        ((handler3_t)(void *)action->handler)(irq, action->dev,
+                                              guest_cpu_user_regs());
 }
 
 void vgic_inject_irq(struct domain *d, struct vcpu *v, unsigned int virq,
