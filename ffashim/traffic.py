@@ -22,7 +22,7 @@ from ffashim.descriptors import (
     MemoryAccess,
     MemoryTransaction,
 )
-from ffashim.faults import XenAccess
+from ffashim.faults import XenAccess, XenFault
 from ffashim.ffa import FFA, MEM_PERM_RW, V1_1, FfaError, FrameworkMessage, Version
 from ffashim.machine import DomainError, Machine
 from ffashim.memory import PAGE
@@ -154,17 +154,20 @@ def guest(machine: Machine, *, buffers: bool = True, bits: int = 64) -> Vm:
     return vm
 
 
-def crashes(call: Callable[[Machine], object], where: str) -> Callable[[Machine], bool]:
-    """Make a probe of an access to memory that no hypervisor survives on a tree with the defect.
+def crashes(
+    call: Callable[[Machine], object], where: str, kind: type[XenFault] = XenAccess
+) -> Callable[[Machine], bool]:
+    """Make a probe of something that no hypervisor survives on a tree with the defect.
 
     ``where`` is a regular expression that matches the file or function in which it happens, or the
-    way there. Another crash is another defect, and is raised.
+    way there, and ``kind`` is what happens: by default an access to memory that is not there.
+    Another crash is another defect, and is raised.
     """
 
     def probe(machine: Machine) -> bool:
         try:
             call(machine)
-        except XenAccess as fault:
+        except kind as fault:
             if not re.search(where, "\n".join([fault.report.where, *fault.report.backtrace])):
                 raise
             return True
