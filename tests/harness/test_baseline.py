@@ -198,8 +198,8 @@ def test_check_names_what_a_patch_breaks(tree: Tree, tmp_path: Path) -> None:
         tree,
         tmp_path,
         "ffa_shm.c",
-        r"(bool ffa_shm_domain_destroy\(struct domain \*d\)\n\{\n)",
-        r"\1    if ( d )\n        return true;\n\n",
+        r"(bool ffa_shm_domain_destroy\(struct domain \*d\)\n\{\n(?:    \S.*;\n)+)",
+        r"\1\n    if ( d )\n        return true;\n",
     )
     finding = "does not reclaim what a dead guest shared"
     status, output, tests = check(tree, change, "lifecycle")
