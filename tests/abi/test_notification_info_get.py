@@ -8,8 +8,9 @@ notification pending interrupt that Xen injects (chapter 9).
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
+from ffashim.faults import XenAssertion
 from ffashim.testing import serves_without_version
-from ffashim.traffic import SP, bind, guest, soiled
+from ffashim.traffic import SP, bind, crashes, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_INFO_GET_64)
 
@@ -174,6 +175,29 @@ def test_lists_with_vcpus_do_not_confuse_it(xen: Machine, vm: Vm, spmc: Spmc, co
     spmc.on(GET).reply(FFA.SUCCESS_64, 0, 2 << 7 | count << 12, x3, x4, times=1)
     xen.raise_irq(spmc.sri)
     assert interrupts(xen) == [(vm.domid, 0, NPI), (other.domid, 0, NPI)]
+
+
+def overfill(xen: Machine, lists: int, vcpus: int) -> None:
+    """Answer with so many lists of so many vCPUs each: x3 to x7 hold 20 IDs in all."""
+    sizes = sum(vcpus << 12 + 2 * n for n in range(min(lists, 26)))
+    ones = (1 << 64) - 1
+    xen.spmc.on(GET).reply(FFA.SUCCESS_64, 0, lists << 7 | sizes, *[ones] * 15, times=1)
+    xen.raise_irq(xen.spmc.sri)
+
+
+@pytest.mark.known_defect(
+    crashes(lambda xen: overfill(xen, 31, 3), r"/ffa_notif\.c", XenAssertion),
+    "fails an assertion if the SPMC's lists are longer than its registers",
+)
+def test_lists_beyond_the_registers_are_survived(xen: Machine) -> None:
+    overfill(xen, 31, 3)
+    assert not xen.virqs
+
+
+@pytest.mark.parametrize(("lists", "vcpus"), [(0, 0), (1, 3), (5, 3), (20, 0)])
+def test_lists_that_fill_the_registers_are_read(xen: Machine, lists: int, vcpus: int) -> None:
+    overfill(xen, lists, vcpus)
+    assert not xen.virqs
 
 
 @pytest.mark.parametrize("vm_id", [0, 99, 0x7FFF, SP])
