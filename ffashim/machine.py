@@ -22,7 +22,7 @@ from ffashim.reply import Reply
 from ffashim.spmc import SecureHost
 from ffashim.symbols import Place, symbols
 from ffashim.symbols import shorten as _shorten
-from ffashim.vm import Conduit, Vm
+from ffashim.vm import Conduit, UnexpectedReply, Vm
 
 RAM_BASE = 0x4000_0000
 """Where a guest's RAM starts, unless the test says otherwise."""
@@ -305,7 +305,11 @@ class Machine:
         self.vms[slot] = vm
         self._next_page[slot] = 0
         if ffa_version is not None:
-            vm.negotiate(ffa_version)
+            try:
+                vm.negotiate(ffa_version)
+            except UnexpectedReply:
+                vm.destroy()
+                raise
         return vm
 
     def _kill(self, vm: Vm) -> bool:

@@ -489,6 +489,31 @@ def test_claim_9_the_tag_wraps_without_touching_its_neighbours(xen: Machine, cal
     assert walked(caller) == visible_to(caller)
 
 
+@VM_TO_VM
+@pytest.mark.parametrize(
+    ("partitions", "guests"),
+    # With more than five, a window ends with a guest left over behind it.
+    [
+        pytest.param(partitions, guests, marks=[LOST] if partitions + guests > 5 else [])
+        for partitions in (0, 3, 4, 5, 8)
+        for guests in (2, 3, 5)
+    ],
+)
+def test_claim_13_every_window_is_of_five_and_zero_behind_its_end(
+    xen: Machine, partitions: int, guests: int
+) -> None:
+    vm = populate(xen, partitions, guests)
+    count = partitions + guests
+    tag = window(vm).tag
+    for start in range(count):
+        held = min(5, count - start)
+        reply = vm.partition_info_get_regs(start=start, tag=tag if start else 0)
+        assert reply.x2 & 0xFFFF == count - 1
+        assert reply.x2 >> 16 & 0xFFFF == start + held - 1
+        assert all(reply[3 + 3 * n] for n in range(held))
+        assert not any(reply[3 + 3 * held :])
+
+
 @pytest.mark.parametrize("partitions", [4, 6, 11])
 def test_claim_13_a_window_can_start_anywhere(xen: Machine, partitions: int) -> None:
     vm = populate(xen, partitions, 4)
