@@ -197,8 +197,8 @@ class MemoryAbis(Topic):
         assert t.composite is not None
         ranges = tuple(Range(c.address, c.page_count) for c in t.composite.constituents)
         if any(a.overlaps(b) for a, b in itertools.pairwise(sorted(ranges))):
-            # A VM can write this; it is for whoever relays it to refuse.
-            spmc.violation("mem-overlap", "MEM_SHARE: a page is listed twice (Table 10.13)")
+            # A VM can write this, and FF-A does not say who on the way refuses it.
+            spmc.note("mem-overlap", "MEM_SHARE: a page is listed twice (Table 10.13)")
             return _INVALID
         spmc.saw(t.sender)
         if any(r.endpoint not in state.by_id for r in t.receivers):

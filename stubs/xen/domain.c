@@ -27,6 +27,7 @@ struct p2m_entry {
 struct slot {
     struct domain *d;        /* until it is freed                            */
     bool listed;             /* can be looked up by its ID                   */
+    bool torn_down;          /* domain_teardown() is done                     */
     unsigned long ram_base, ram_pages, ram_mfn;
     struct p2m_entry *p2m;   /* what differs from plain RAM                  */
     unsigned int p2m_nr, p2m_max;
@@ -38,6 +39,7 @@ static unsigned int slots_used;
 
 struct xen_domain xen_new_domain;
 unsigned int nr_cpu_ids = FFASHIM_CPUS;
+cpumask_t cpu_online_map = { { (1UL << FFASHIM_CPUS) - 1 } };
 
 static struct domain idle_domain;
 static struct vcpu idle_vcpus[FFASHIM_CPUS];
@@ -392,6 +394,16 @@ void domain_page_put(struct page_info *page)
         put_domain(d);
 }
 
+static int until_done(int (*stage)(struct domain *d), struct domain *d)
+{
+    int rc = -ERESTART;
+
+    for ( unsigned int tries = 0; rc == -ERESTART && tries < 1000; tries++ )
+        rc = stage(d);
+
+    return rc;
+}
+
 int64_t domain_kill_slot(unsigned int slot)
 {
     struct domain *d = domain_of_slot(slot);
@@ -413,16 +425,16 @@ int64_t domain_kill_slot(unsigned int slot)
 
     /*
      * domain_teardown() and domain_relinquish_resources(). The toolstack calls
-     * again where either asks for it.
+     * again where either asks for it; each remembers that it is done.
      */
-    for ( unsigned int tries = 0; tries < 1000; tries++ )
+    if ( !s->torn_down )
     {
-        rc = tee_domain_teardown(d);
-        if ( !rc )
-            rc = tee_relinquish_resources(d);
-        if ( rc != -ERESTART )
-            break;
+        rc = until_done(tee_domain_teardown, d);
+        if ( rc )
+            return rc;
+        s->torn_down = true;
     }
+    rc = until_done(tee_relinquish_resources, d);
     if ( rc )
         return rc;
 

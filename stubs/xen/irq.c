@@ -5,6 +5,7 @@
  */
 #include <xen/errno.h>
 #include <xen/irq.h>
+#include <xen/irq_cpustat.h>
 #include <xen/sched.h>
 
 #include <asm/gic.h>
@@ -24,6 +25,8 @@ struct action {
     handler_t handler;
     void *dev;
 };
+
+irq_cpustat_t irq_stat[NR_CPUS];
 
 /* How each interrupt triggers, once somebody has said so. */
 static struct {
@@ -98,11 +101,13 @@ void irq_deliver(unsigned int irq)
     if ( !action || !action->handler )
         return;
 
+    irq_enter();
     if ( __builtin_types_compatible_p(handler_t, handler2_t) )
         ((handler2_t)(void *)action->handler)(irq, action->dev);
     else
         ((handler3_t)(void *)action->handler)(irq, action->dev,
                                               guest_cpu_user_regs());
+    irq_exit();
 }
 
 void vgic_inject_irq(struct domain *d, struct vcpu *v, unsigned int virq,

@@ -101,7 +101,11 @@ void queue_write_lock_slowpath(void *lock)
                "write_lock(%p) contends outside the observed code", lock);
 }
 
-/* CONFIG_DEBUG_LOCKS: the account above sees more than these would. */
+/*
+ * CONFIG_DEBUG_LOCKS: the account above sees more than these would. That a
+ * lock is always taken with interrupts on, or always off, Xen checks only once
+ * spin_debug_enable() was called, which no Arm code does.
+ */
 void check_lock(void *debug, bool try)
 {
 }

@@ -5,6 +5,7 @@
  * the meaning of its reference count.
  */
 #include <xen/domain_page.h>
+#include <xen/irq.h>
 #include <xen/lib.h>
 #include <xen/mm.h>
 #include <xen/sched.h>
@@ -34,10 +35,16 @@ bool __mfn_valid(unsigned long mfn)
 
 /* ---- The heap ------------------------------------------------------------ */
 
+/* Nothing is allocated or freed in an interrupt, or with interrupts off. */
+
 static void *heap_alloc(unsigned long size, unsigned long align, void *caller,
                         bool zero)
 {
-    void *p = host_heap_alloc(size, align, caller);
+    void *p;
+
+    ASSERT_ALLOC_CONTEXT();
+
+    p = host_heap_alloc(size, align, caller);
 
     if ( p && zero )
         memset(p, 0, size);
@@ -57,6 +64,8 @@ void *_xzalloc(unsigned long size, unsigned long align)
 
 void xfree(void *p)
 {
+    ASSERT_ALLOC_CONTEXT();
+
     /* As in the tree: a size of zero yields this pointer, not NULL. */
     if ( p && p != ZERO_BLOCK_PTR )
         host_heap_free(p);
@@ -64,11 +73,15 @@ void xfree(void *p)
 
 void *alloc_xenheap_pages(unsigned int order, unsigned int memflags)
 {
+    ASSERT_ALLOC_CONTEXT();
+
     return host_alloc_pages(order, __builtin_return_address(0));
 }
 
 void free_xenheap_pages(void *v, unsigned int order)
 {
+    ASSERT_ALLOC_CONTEXT();
+
     if ( v )
         host_free_pages(v, order);
 }

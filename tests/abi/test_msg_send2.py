@@ -408,6 +408,29 @@ def test_the_receiver_may_die_meanwhile(xen: Machine) -> None:
     assert send_to_the_dying(xen)
 
 
+@between_vms
+def test_each_message_is_announced(xen: Machine, vm: Vm, peer: Vm) -> None:
+    for count in (1, 2, 3):
+        assert send2(vm, peer.id).ok
+        assert len(xen.virqs) == count
+        pending = peer.smc(FFA.NOTIFICATION_GET, peer.id, NOTIF_GET_HYP)
+        assert pending.w(7) == 1
+        assert peer.smc(FFA.RX_RELEASE).ok
+
+
+@between_vms
+@pytest.mark.needs(version="1.2")
+def test_what_is_reserved_in_the_header_is_zero_whatever_was_in_rx(xen: Machine, vm: Vm) -> None:
+    peer = xen.create_vm("1.2")
+    peer.map_rxtx()
+    peer.rx.write(b"\xff" * PAGE)
+    assert send2(vm, peer.id).ok
+    header = peer.rx.read()[: header_size(peer)]
+    # Flags and the reserved words of the header (7.4).
+    assert not any(header[0:8])
+    assert not any(header[20:24])
+
+
 def deadlocks(machine: Machine) -> bool:
     """Tell whether two guests can lock up four CPUs.
 

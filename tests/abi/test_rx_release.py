@@ -94,7 +94,17 @@ def test_an_spmc_without_rx_acquire_is_not_told(spmc: Spmc, holder: Vm) -> None:
     assert len(spmc.log) == before
 
 
-def test_only_one_of_two_vcpus_releases(xen: Machine) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(True, id="told"),
+        # Without an SPMC that keeps track, Xen alone sees to it.
+        pytest.param(
+            False, id="untold", marks=pytest.mark.spmc(features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
+        ),
+    ],
+)
+def test_only_one_of_two_vcpus_releases(xen: Machine, told: bool) -> None:
     vm = xen.create_vm("1.1", vcpus=2)
     vm.map_rxtx()
     vm.partition_info_get()

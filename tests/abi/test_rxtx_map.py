@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """FFA_RXTX_MAP: a guest registers its RX and TX buffers (FF-A 1.2, 13.6)."""
 
+import itertools
 from collections.abc import Callable
 
 import pytest
 
-from ffashim import FFA, FfaError, Machine, P2m, Reply, Spmc, Vm
-from ffashim.faults import XenMemory
+from ffashim import FFA, FfaError, Machine, P2m, Points, Reply, Spmc, Vm
+from ffashim.faults import XenDeadlock, XenFault, XenMemory
 from ffashim.spmc.state import Range
 from ffashim.testing import (
     at_each_point,
@@ -347,3 +348,35 @@ def test_it_wants_a_version_first(xen: Machine, fid: FFA) -> None:
     tx, rx = vm.memory.allocate(), vm.memory.allocate()
     assert vm.smc(fid, tx, rx, 1).error is FfaError.NOT_SUPPORTED
     assert vm.memory.references(rx) == 0
+
+
+def deadlocks(machine: Machine) -> bool:
+    """Tell whether a guest that maps on one vCPU and unmaps on another locks up two CPUs.
+
+    The calls stop between any two locks before both go on. What else may go wrong then is not
+    looked at.
+    """
+    vm = machine.create_vm("1.1", vcpus=2)
+    buffers = vm.memory.allocate(), vm.memory.allocate()
+    start = machine.snapshot()
+    for mapped, *steps in itertools.product((False, True), range(6), range(6)):
+        machine.restore(start)
+        if mapped:
+            rxtx_map(vm, *buffers)
+        with machine.at_points(lambda _point: None, Points.LOCK | Points.UNLOCK):
+            calls = [vm.start(FFA.RXTX_MAP_64, *buffers, 1), vm.vcpus[1].start(FFA.RXTX_UNMAP)]
+            for call, count in zip(calls, steps, strict=True):
+                for _ in range(count):
+                    call.step()
+        try:
+            for call in calls:
+                call.reply()
+        except XenDeadlock:
+            return True
+        except XenFault:
+            continue
+    return False
+
+
+def test_mapping_and_unmapping_cannot_deadlock(xen: Machine) -> None:
+    assert not deadlocks(xen)

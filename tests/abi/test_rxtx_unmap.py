@@ -150,8 +150,7 @@ def keeps_dead_guests(xen: Machine) -> bool:
 
 @pytest.mark.known_defect(
     keeps_dead_guests,
-    "a dead guest stays for ever, silently, if the SPMC does not know its buffers; what else to do"
-    " FF-A leaves to Xen",
+    "a dead guest stays for ever, and nothing is said of it, if the SPMC does not know its buffers",
 )
 def test_buffers_that_the_spmc_does_not_know_go_with_the_guest(spmc: Spmc, mapped: Vm) -> None:
     # INVALID_PARAMETERS: it has no buffers of this guest (13.7), so nothing holds their pages.

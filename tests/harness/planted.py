@@ -60,6 +60,8 @@ class Plant(IntEnum):
     DEFER = 40
     IRQ_TYPE = 41
     IRQ = 42
+    ALLOCATE_IRQS_OFF = 43
+    ALLOCATE_IN_IRQ = 44
 
 
 _FUNCTIONS = """
@@ -78,6 +80,11 @@ static void plant_softly(void *data)
 static void plant_later(struct rcu_head *head)
 {
     printk("callback %lu\\n", (unsigned long)(head - plant_heads));
+}
+
+static void plant_allocate(int irq, void *data)
+{
+    xfree(xzalloc_array(char, 40));
 }
 
 static unsigned int noinline plant_recurse(volatile unsigned int *depth)
@@ -187,6 +194,8 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
         break;
     case 41: irq_set_type(addr, IRQ_TYPE_EDGE_RISING); break;
     case 42: if ( request_irq(addr, 0, (void *)plant_softly, "plant", NULL) ) WARN(); break;
+    case 43: local_irq_disable(); plant_allocate(0, NULL); local_irq_enable(); break;
+    case 44: if ( request_irq(addr, 0, (void *)plant_allocate, "plant", NULL) ) WARN(); break;
     case 31: p = xzalloc_array(char, 40); xfree((void *)p); p[0] = 1;
              for ( depth = 0; depth < 99; depth++ ) xfree(xzalloc_array(char, 40));
              break;
@@ -212,6 +221,12 @@ def make_patch(tree: Tree) -> str:
         after,
     )
     assert calls == 1, "there is no ffa_handle_call()"
+    # Which the toolstack has to call again, as it may: Xen's own has nothing to do, so far.
+    after = re.sub(
+        r"(relinquish_resources\(struct domain \*d\)\n\{\n)    return 0;\n",
+        r"\1    static bool again;\n\n    again = !again;\n\n    return again ? -ERESTART : 0;\n",
+        after,
+    )
     names = ("irq", "rcupdate", "rwlock", "sched", "tasklet")
     headers = "".join(f"#include <xen/{name}.h>\n" for name in names)
     after = after.replace("#include <xen/types.h>\n", headers + "#include <xen/types.h>\n", 1)

@@ -105,6 +105,24 @@ def test_an_interrupt_that_cannot_be_is_seen(planted: Machine, mistake: Plant) -
         vm.smc(FFA.ID_GET, mistake, 1020)
 
 
+def test_nothing_is_allocated_in_an_interrupt_or_with_interrupts_off(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    start = planted.snapshot()
+    with pytest.raises(faults.XenAssertion, match="in_irq"):
+        vm.smc(FFA.ID_GET, Plant.ALLOCATE_IRQS_OFF)
+    planted.restore(start)
+    vm.smc(FFA.ID_GET, Plant.ALLOCATE_IN_IRQ, 77)
+    with pytest.raises(faults.XenAssertion, match="in_irq"):
+        planted.raise_irq(77)
+
+
+def test_only_the_stage_of_a_teardown_that_asks_for_it_is_done_again(planted: Machine) -> None:
+    planted.create_vm("1.1", domid=1).destroy()
+    told = [m for m in planted.spmc.state.destroyed if m[1] == 2]
+    assert len(told) == len(set(told)) > 0
+    assert not planted.spmc.violations
+
+
 def test_what_is_deferred_runs_in_its_order(planted: Machine) -> None:
     vm = planted.create_vm("1.1")
     vm.smc(FFA.ID_GET, Plant.DEFER)
