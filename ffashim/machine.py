@@ -340,6 +340,7 @@ class Machine:
         if code == -4:
             self._usable()
         if code == -1:
+            self._require_free(slot, vcpu)
             cpu = self._idle_cpu()
             code = self.lib.ffashim_call(cpu, slot, vcpu)
         if code > 0:
@@ -354,6 +355,17 @@ class Machine:
             self._settle()
             self._frame[:] = answer
 
+    def _require_free(self, slot: int, vcpu: int) -> None:
+        """Refuse what no hardware can do: a call of a vCPU that is in the middle of one."""
+        if not self.lib.ffashim_calling(slot, vcpu):
+            return
+        vm = self.vms.get(slot)
+        name = f"domain {vm.domid}" if vm else "a guest"
+        busy = f"vCPU {vcpu} of {name} is in the middle of a call"
+        if vm is None or len(vm.vcpus) == 1:
+            raise UsageError(f"{busy}: create it with vcpus=2, and use the other: vm.vcpus[1]")
+        raise UsageError(f"{busy}; use another: vm.vcpus[{1 if vcpu == 0 else 0}]")
+
     def _refused(self, cpu: int, slot: int, vcpu: int) -> None:
         vm = self.vms.get(slot)
         name = f"domain {vm.domid}" if vm else "the guest"
@@ -363,6 +375,7 @@ class Machine:
 
     def _batch(self, slot: int, vcpu: int, frames: Any, count: int) -> None:
         self._usable()
+        self._require_free(slot, vcpu)
         result = self._job(self.lib.FFASHIM_JOB_BATCH, slot, vcpu, count, regs=frames)
         if result:
             self._refused(0, slot, vcpu)
@@ -592,9 +605,9 @@ class Machine:
     ) -> Iterator[None]:
         """Run a function at every switch point that a call reaches in the body.
 
-        It may make other vCPUs call: they run on other CPUs, in the middle of the first call, and
-        meet no switch points themselves. If one of them waits for a lock that the first call
-        holds, the first call goes on until it releases it.
+        It may make other vCPUs call, of the same guest or another: they run on other CPUs, in the
+        middle of the first call, and meet no switch points themselves. If one of them waits for a
+        lock that the first call holds, the first call goes on until it releases it.
         """
         self._usable()
         before, before_points = self._on_point, self._watched

@@ -138,10 +138,20 @@ class Vcpu:
         self.vm._usable()
         machine = self.vm.machine
         regs = frame(fid, *args, **registers)
+        machine._require_free(self.vm.slot, self.index)
         cpu = machine._idle_cpu()
         _pack(machine._frame, 0, *regs)
         machine.lib.ffashim_start_call(cpu, self.vm.slot, self.index)
+        if cpu:
+            self._call = self._call_later
         return Call(machine, cpu)
+
+    def _call_later(self, *registers: int) -> Reply:
+        """Make the first call since one was started on another CPU than `smc()` takes."""
+        self.vm._usable()
+        self.vm.machine._require_free(self.vm.slot, self.index)
+        self._call = self._caller
+        return self._caller(*registers)
 
     def batch(self, frames: Sequence[Sequence[int]]) -> list[Reply]:
         """Make many calls in one go, in C: frames of up to 18 registers, missing ones zero."""

@@ -375,6 +375,27 @@ int ffashim_start_call(uint32_t cpu, uint32_t slot, uint32_t vcpu)
     return ffashim_start(cpu, FFASHIM_JOB_CALL, slot, vcpu, 0, c->frame);
 }
 
+int ffashim_calling(uint32_t slot, uint32_t vcpu)
+{
+    pthread_t by = __atomic_load_n(&owner, __ATOMIC_RELAXED);
+
+    /* Another thread's call: to be kept out is what its caller is told. */
+    if ( by && !pthread_equal(by, pthread_self()) )
+        return 0;
+    for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
+    {
+        const struct cpu *c = &cpus[n];
+
+        if ( c->status != FFASHIM_IDLE && c->status != FFASHIM_DONE &&
+             (c->job.kind == FFASHIM_JOB_CALL ||
+              c->job.kind == FFASHIM_JOB_BATCH) &&
+             c->job.a == slot && c->job.b == vcpu )
+            return 1;
+    }
+
+    return 0;
+}
+
 void ffashim_fetch(uint32_t cpu)
 {
     memcpy(staging, cpus[cpu].frame, sizeof(staging));

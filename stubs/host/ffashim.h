@@ -37,6 +37,9 @@ int ffashim_call(uint32_t cpu, uint32_t slot, uint32_t vcpu);
 int ffashim_start_call(uint32_t cpu, uint32_t slot, uint32_t vcpu);
 void ffashim_fetch(uint32_t cpu);
 
+/* Whether a CPU is in the middle of a call, or calls, of this vCPU. */
+int ffashim_calling(uint32_t slot, uint32_t vcpu);
+
 /* The last calls, oldest first. */
 typedef struct {
     uint32_t slot, vcpu;

@@ -7,6 +7,7 @@ import pytest
 from planted import Plant
 
 from ffashim import FFA, Machine, Points, Reply, faults
+from ffashim.errors import UsageError
 from ffashim.faults import Blocked
 from ffashim.machine import Point
 
@@ -124,3 +125,53 @@ def test_nothing_is_switched_outside_of_at_points(planted: Machine) -> None:
         pass
     vm.smc(FFA.ID_GET, Plant.ORDER_AB)
     assert not seen
+
+
+# --- a vCPU makes one call at a time -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["smc", "start", "batch"])
+def test_a_vcpu_cannot_call_in_the_middle_of_its_call(planted: Machine, how: str) -> None:
+    vm = planted.create_vm("1.1", vcpus=2)
+    told: list[str] = []
+
+    def intrude(_point: Point) -> None:
+        with pytest.raises(UsageError) as caught:
+            vm.batch([(FFA.ID_GET,)]) if how == "batch" else getattr(vm, how)(FFA.ID_GET)
+        told.append(str(caught.value))
+        assert vm.vcpus[1].smc(FFA.ID_GET).ok
+
+    with planted.at_points(intrude, Points.LOCK):
+        assert vm.smc(FFA.ID_GET, Plant.ORDER_AB).ok
+    busy = f"vCPU 0 of domain {vm.domid} is in the middle of a call; use another: vm.vcpus[1]"
+    assert told == [busy, busy]
+    assert vm.smc(FFA.ID_GET).ok
+
+
+def test_nor_can_it_in_a_script_of_the_secure_world(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+
+    def script(regs: tuple[int, ...]) -> tuple[int, ...]:
+        with pytest.raises(UsageError, match=r"middle of a call: create it with vcpus=2"):
+            vm.smc(FFA.ID_GET)
+        return regs
+
+    planted.spmc.on(FFA.ID_GET).call(script)
+    assert vm.smc(FFA.ID_GET, Plant.LOCK_AND_SMC).ok
+    assert vm.smc(FFA.ID_GET).ok
+
+
+def test_nor_while_a_call_that_it_started_is_under_way(planted: Machine) -> None:
+    one, two = planted.create_vm("1.1"), planted.create_vm("1.1")
+    calls = [one.start(FFA.ID_GET), two.start(FFA.ID_GET)]
+    for vm in (one, two):  # on CPU 0, which smc() takes, and on another
+        with pytest.raises(UsageError, match="in the middle of a call"):
+            vm.smc(FFA.ID_GET)
+    assert calls[0].reply().ok
+    with pytest.raises(UsageError, match="in the middle of a call"):
+        two.smc(FFA.ID_GET)  # with CPU 0 idle, too
+    with pytest.raises(UsageError, match="in the middle of a call"):
+        two.start(FFA.ID_GET)
+    assert calls[1].reply().ok
+    assert one.smc(FFA.ID_GET).ok
+    assert two.smc(FFA.ID_GET).ok
