@@ -16,7 +16,9 @@ import pytest
 from ffashim.errors import FfashimError
 from ffashim.faults import XenFault
 from ffashim.machine import HISTORY, Machine
+from ffashim.spmc import Spmc
 from ffashim.spmc.log import Smc, describe
+from ffashim.spmc.script import unused
 
 FAULT = "ffashim_fault"
 """The attribute of a report that names the fault which ended the test; see `XenFault.summary`."""
@@ -66,7 +68,9 @@ def _package(frame: TracebackType) -> str:
 
 
 def sections(machine: Machine, error: BaseException | None) -> Iterator[tuple[str, str]]:
-    """Yield titles and texts: Xen's console, the guest's calls, and the SMCs that Xen made."""
+    """Yield titles and texts: Xen's console, the guest's calls, the SMCs that Xen made, and
+    rules of a script that none of them met.
+    """
     parts: list[tuple[str, Iterable[object]]] = []
     console = machine.console
     # A fault lists the guest calls itself, and the end of the console.
@@ -77,6 +81,9 @@ def sections(machine: Machine, error: BaseException | None) -> Iterator[tuple[st
     elif len(console) > len(error.report.console):
         parts = [("Xen's console", console)]
     parts.append(("SMCs that the SPMC saw", _smcs(getattr(machine.spmc, "log", ()))))
+    if isinstance(machine.spmc, Spmc):
+        idle = (f"{rule} was never asked" for rule in unused(machine.spmc))
+        parts.append(("Rules of a script that had no effect", idle))
     for title, lines in parts:
         if text := "\n".join(map(str, lines)):
             yield title, text

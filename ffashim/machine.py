@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from ffashim.vm import Conduit, UnexpectedReply, Vm
 RAM_BASE = 0x4000_0000
 """Where a guest's RAM starts, unless the test says otherwise."""
 RAM_PAGES = 512
+MACHINE_PAGES = 0x40000
+"""All the RAM of the machine, which guests share with Xen: HOST_RAM_PAGES of stubs/."""
 HISTORY = 16
 """How many of the last guest calls a fault's report lists."""
 
@@ -78,6 +81,9 @@ class Point:
     address: int
     """Of the lock, the variable or the memory."""
 
+    def __repr__(self) -> str:
+        return f"<Point {self.kind.name} of {self.address:#x}, CPU {self.cpu}>"
+
 
 @dataclass(frozen=True)
 class VirtualInterrupt:
@@ -115,6 +121,7 @@ class HeapBlock:
 
 @dataclass(frozen=True)
 class _Snapshot:
+    core: _Core
     memory: Any
     world: object
     vms: dict[int, Vm]
@@ -125,8 +132,9 @@ class _Snapshot:
 class DomainError(FfashimError):
     """domain_create() or domain_kill() failed in Xen."""
 
-    def __init__(self, what: str, code: int) -> None:
-        super().__init__(f"{what} failed with -{errno.errorcode.get(code, code)}")
+    def __init__(self, what: str, code: int, said: str = "") -> None:
+        told = f"; Xen said: {said}" if said else ""
+        super().__init__(f"{what} failed with -{errno.errorcode.get(code, code)}{told}")
         self.code = code
         """The error, as a positive errno value."""
 
@@ -160,6 +168,7 @@ class Machine:
         self.spmc: Any = None
         self.stopped: XenFault | None = None
         self._script_error: BaseException | None = None
+        self._text: Any = self.ffi.new("const char **")
         self._on_point: Callable[[Point], None] | None = None
         self._suspend: set[int] = set()
         self._pending_irqs: list[tuple[int, int]] = []
@@ -224,12 +233,17 @@ class Machine:
             raise FfashimError("there is no memory left for a snapshot")
         memory = self.ffi.gc(handle[0], self.lib.ffashim_snapshot_free)
         world = self.spmc.snapshot()
-        return _Snapshot(memory, world, dict(self.vms), dict(self._next_page), self._booted)
+        return _Snapshot(
+            self._core, memory, world, dict(self.vms), dict(self._next_page), self._booted
+        )
 
     def restore(self, snapshot: object) -> None:
         """Go back to a snapshot of this machine. A fault is forgotten; guests since are gone."""
         self._mine()
-        assert isinstance(snapshot, _Snapshot)
+        if not isinstance(snapshot, _Snapshot):
+            raise UsageError(f"restore({snapshot!r}): want what snapshot() has returned")
+        if snapshot.core is not self._core:
+            raise UsageError("this snapshot is of a machine that runs another extension")
         self.lib.ffashim_restore(snapshot.memory)
         self._forget()
         self._set_vms(dict(snapshot.vms))
@@ -285,12 +299,16 @@ class Machine:
             domid = next(n for n in range(1, 0x7FF0) if n not in taken)
         if not 0 <= domid <= 0xFFFF:
             raise UsageError(f"domid={domid}: a domain ID has 16 bits")
-        if not 0 <= ram_pages < 1 << 64:
-            raise UsageError(f"ram_pages={ram_pages}: a number of pages is wanted")
+        if not 0 <= ram_pages <= MACHINE_PAGES:
+            raise UsageError(
+                f"ram_pages={ram_pages}: a number of pages is wanted, of the {MACHINE_PAGES} "
+                "(1 GiB) that the machine has for Xen and all guests"
+            )
         if ffa_version is not None:
             Version.parse(ffa_version)
         fault = self.ffi.new("int *")
         cpu = self._idle_cpu()
+        said = self.lib.ffashim_console(self._text)
         slot = self.lib.ffashim_domain_create(
             cpu, domid, vcpus, bits == 64, tee, ram_base >> 12, ram_pages, fail_late, fault
         )
@@ -300,7 +318,7 @@ class Machine:
             self.lib.ffashim_retire(cpu)
         self._settle()
         if slot < 0:
-            raise DomainError(f"domain_create() of domain {domid}", -slot)
+            raise DomainError(f"domain_create() of domain {domid}", -slot, self._complaint(said))
         vm = Vm(self, slot, domid, bits, vcpus, ram_base, ram_pages)
         self.vms[slot] = vm
         self._next_page[slot] = 0
@@ -610,6 +628,7 @@ class Machine:
         lock that the first call holds, the first call goes on until it releases it.
         """
         self._usable()
+        _require_takes_a_point(callback)
         before, before_points = self._on_point, self._watched
         self._on_point, self._watched = callback, int(points)
         self.lib.ffashim_watch(self._watched)
@@ -678,9 +697,16 @@ class Machine:
     @property
     def console(self) -> list[ConsoleLine]:
         """Every printk() since boot, oldest first, levels included, the rate limit at work."""
-        text = self.ffi.new("const char **")
-        used = self.lib.ffashim_console(text)
-        raw = bytes(self.ffi.buffer(text[0], used)).decode(errors="replace")
+        return self._console_from(0)
+
+    def _complaint(self, start: int) -> str:
+        """Return the last error or warning that Xen printed since the console was this long."""
+        lines = [line for line in self._console_from(start) if line.level in (0, 1)]
+        return lines[-1].text if lines else ""
+
+    def _console_from(self, start: int) -> list[ConsoleLine]:
+        used = self.lib.ffashim_console(self._text)
+        raw = bytes(self.ffi.buffer(self._text[0], used))[start:].decode(errors="replace")
         return [
             ConsoleLine(int(line[0]) if line[0] != "9" else None, line[1:].rstrip("\n"))
             for line in raw.split("\0")
@@ -763,6 +789,19 @@ class Machine:
             yield
         finally:
             self.lib.ffashim_set_hang_limit(before)
+
+
+def _require_takes_a_point(callback: object) -> None:
+    try:
+        if not callable(callback):
+            raise TypeError("it is no function")
+        inspect.signature(callback).bind(None)
+    except TypeError as error:
+        raise UsageError(
+            f"at_points({callback!r}): want a function of one argument, the Point: {error}"
+        ) from None
+    except ValueError:  # it is in C, and does not tell
+        pass
 
 
 # --- the seam -------------------------------------------------------------------------------------

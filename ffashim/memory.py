@@ -116,8 +116,15 @@ class GuestMemory:
     def _set(self, address: int, kind: P2m, mfn: int) -> None:
         if address % PAGE:
             raise UsageError(f"{address:#x} is not the address of a page: no multiple of 4096")
+        _require_type(kind)
         machine = self._vm.machine
         machine.lib.ffashim_p2m_set(self._vm.slot, address // PAGE, kind.value, mfn)
+
+
+def _require_type(kind: object) -> None:
+    if not isinstance(kind, P2m):
+        values = ", ".join(f"P2m.{each.name}" for each in P2m)
+        raise UsageError(f"{kind!r} is no type of a frame: want one of {values}")
 
 
 class Buffer:
@@ -128,9 +135,18 @@ class Buffer:
         self.address = address
 
     def read(self, size: int = PAGE, offset: int = 0) -> bytes:
-        """Read from it."""
+        """Read from it. Raises UsageError beyond its end."""
+        self._require_inside(offset, size)
         return self.memory.read(self.address + offset, size)
 
     def write(self, data: bytes, offset: int = 0) -> None:
-        """Write to it."""
+        """Write to it. Raises UsageError beyond its end."""
+        self._require_inside(offset, len(data))
         self.memory.write(self.address + offset, data)
+
+    def _require_inside(self, offset: int, size: int) -> None:
+        if offset < 0 or size < 0 or offset + size > PAGE:
+            raise UsageError(
+                f"{size} bytes at offset {offset} of a buffer of {PAGE}: what lies beyond it is "
+                "for GuestMemory.read() and write()"
+            )

@@ -8,6 +8,7 @@ and in each variant: with and without FFA_VM_TO_VM where the tree has it, unless
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from ffashim import baseline, capabilities, failures, loader
 from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY, machine_of
 from ffashim.defaults import default_spmc, partitions
-from ffashim.errors import FfashimError
+from ffashim.errors import FfashimError, UsageError
 from ffashim.faults import XenFault
 from ffashim.loader import Extension
 from ffashim.machine import Machine
@@ -225,6 +226,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _needs(item: pytest.Item) -> dict[str, Any]:
     needs: dict[str, Any] = {}
     for marker in item.iter_markers("needs"):  # the closest first: it has the last word
+        if marker.args or not marker.kwargs:
+            given = ", ".join(map(repr, marker.args))
+            raise UsageError(
+                f"needs({given}): say what, by name: vm_to_vm=, abi=, version= or messages="
+            )
         needs = {**marker.kwargs, **needs}
     return needs
 
@@ -236,6 +242,11 @@ def spmc(request: pytest.FixtureRequest, extension: Extension) -> Spmc:
     marker = request.node.get_closest_marker("spmc")
     if marker is None:
         return world
+    known = list(inspect.signature(Spmc).parameters)
+    for name in [*(repr(each) for each in marker.args), *marker.kwargs]:
+        if name not in known:
+            given = f"{name}=..." if name in marker.kwargs else name
+            raise UsageError(f"spmc({given}): name one of {', '.join(known)}")
     options: dict[str, Any] = {"version": world.version, "partitions": partitions()}
     options.update(marker.kwargs)
     return Spmc(**options)

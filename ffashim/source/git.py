@@ -52,7 +52,9 @@ def run(
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():
             raise SourceError(f"{cwd} is no directory") from error
-        raise SourceError("git is not installed; install it to use this kind of tree") from error
+        raise SourceError(
+            "git is not installed: install it, it applies patches and reads trees in git"
+        ) from error
     except OSError as error:
         raise SourceError(f"git cannot be run: {error}") from error
     if check and done.returncode != 0:

@@ -28,6 +28,8 @@ def registers(*values: int) -> Regs:
     if len(values) > NREGS:
         raise UsageError(f"{len(values)} registers: an SMC has {NREGS}, x0 to x17")
     for n, value in enumerate(values):
+        if not isinstance(value, int):
+            raise UsageError(f"x{n} = {value!r}: a register holds a number")
         if not 0 <= value < 1 << 64:
             raise UsageError(f"x{n} = {value:#x}: a register holds 64 unsigned bits")
     return (*map(int, values), *_PAD[len(values)])

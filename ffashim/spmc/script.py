@@ -12,7 +12,7 @@ A rule added later goes before one added earlier; one that is used up is as if i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ffashim.errors import UsageError
@@ -39,6 +39,19 @@ class Rule:
     left: int | None
     overrides: bool
     """The answer may not be what the world's own state says (see `Spmc.violations`)."""
+    name: str = ""
+    """For people: the call that made it."""
+    _uses: list[int] = field(default_factory=lambda: [0])
+    """In a list, which the copies of snapshots share."""
+
+    @property
+    def used(self) -> int:
+        """How many SMCs it has been applied to, also before a restore."""
+        return self._uses[0]
+
+    def __str__(self) -> str:
+        """One line."""
+        return self.name
 
     def copy(self) -> Rule:
         """For a snapshot."""
@@ -66,25 +79,27 @@ class On:
 
     def error(self, code: FfaError | int, *, times: int | None = None) -> Rule:
         """Answer FFA_ERROR with this status. FFA_VERSION has no FFA_ERROR: it gets -1 in x0."""
-        answer = error(int(code))
+        answer = error(_status(code))
 
         def act(_spmc: Spmc, _rule: Rule, x: Regs) -> Regs:
             return UNKNOWN if x[0] & 0xFFFFFFFF == FFA.VERSION else answer
 
-        return self._add(act, times)
+        return self._add(act, times, f"error({_told(code)})")
 
     def status(self, code: FfaError | int, *, times: int | None = None) -> Rule:
         """Answer a framework message with its response carrying this status in w3 (18.3)."""
+        number = _status(code)
 
         def act(_spmc: Spmc, _rule: Rule, x: Regs) -> Regs:
-            return framework_response(x, int(code))
+            return framework_response(x, number)
 
-        return self._add(act, times)
+        return self._add(act, times, f"status({_told(code)})")
 
     def reply(self, *regs: int, times: int | None = None) -> Rule:
         """Answer with these registers, x0 first; the rest are zero. The world does not act."""
         answer = registers(*regs)
-        return self._add(lambda _spmc, _rule, _x: answer, times, overrides=True)
+        shown = ", ".join(f"{value:#x}" for value in regs)
+        return self._add(lambda _spmc, _rule, _x: answer, times, f"reply({shown})", overrides=True)
 
     def call(self, fn: Callable[[Regs], Sequence[int] | None], *, times: int | None = None) -> Rule:
         """Answer with what fn(registers) returns; None: go on to the next rule, then the world.
@@ -97,14 +112,17 @@ class On:
             values = fn(x)
             return None if values is None else registers(*values)
 
-        return self._add(act, times, overrides=True)
+        return self._add(act, times, "call(...)", overrides=True)
 
     def garble(
         self, fn: Callable[[Regs, Regs], Sequence[int]], *, times: int | None = None
     ) -> Rule:
         """Let the world act, then answer with fn(request, its answer) instead."""
         return self._add(
-            lambda spmc, _rule, x: registers(*fn(x, spmc.answer(x))), times, overrides=True
+            lambda spmc, _rule, x: registers(*fn(x, spmc.answer(x))),
+            times,
+            "garble(...)",
+            overrides=True,
         )
 
     def delay(self, n: int, code: FfaError = FfaError.RETRY) -> Rule:
@@ -114,6 +132,7 @@ class On:
         until n are used up. A framework message: its response with status `code`. Anything else:
         FFA_ERROR with `code`.
         """
+        _status(code)
 
         def act(spmc: Spmc, rule: Rule, x: Regs) -> Regs:
             if x[0] & 0xFFFFFFFF not in RESPONSES:
@@ -123,15 +142,44 @@ class On:
             rule.left = 0  # It is FFA_RUN that goes on, not the same request once more.
             return spmc.messages.preempt(x, n)
 
-        return self._add(act, n)
+        return self._add(act, n, f"delay({n})")
 
-    def _add(self, action: Action, times: int | None, *, overrides: bool = False) -> Rule:
-        if times is not None and times < 0:
-            raise UsageError(f"times={times}: how often a rule applies cannot be negative")
-        rule = Rule(self._fid, action, self._predicate, times, overrides)
+    def _add(
+        self, action: Action, times: int | None, what: str, *, overrides: bool = False
+    ) -> Rule:
+        if times is not None and not (isinstance(times, int) and times >= 0):
+            raise UsageError(f"times={times!r}: how often a rule applies is a number from 0 up")
+        about = "" if self._fid == ANY else f"{self._fid:#x}"
+        if self._fid in _IDS:
+            about = f"FFA.{FFA(self._fid).name}"
+        condition = "" if self._predicate is None else ".when(...)"
+        name = f"on({about}){condition}.{what}"
+        rule = Rule(self._fid, action, self._predicate, times, overrides, name)
         rules = self._spmc.state.rules
         rules[self._fid] = (rule, *rules.get(self._fid, ()))
         return rule
+
+
+_IDS = frozenset(map(int, FFA))
+
+
+def _status(code: FfaError | int) -> int:
+    """Check a status. Raises UsageError for what is none."""
+    if not isinstance(code, int) or not -(1 << 31) <= code < 1 << 32:
+        raise UsageError(
+            f"{code!r} is no status: want one such as FfaError.NO_MEMORY, or a 32-bit number"
+        )
+    return int(code)
+
+
+def _told(code: FfaError | int) -> str:
+    return f"FfaError.{code.name}" if isinstance(code, FfaError) else str(code)
+
+
+def unused(spmc: Spmc) -> list[Rule]:
+    """Return the rules that no SMC has met, in the order in which they were added."""
+    rules = [rule for rules in spmc.state.rules.values() for rule in reversed(rules)]
+    return [rule for rule in rules if not rule.used]
 
 
 def apply(spmc: Spmc, x: Regs) -> Regs | None:
@@ -141,6 +189,7 @@ def apply(spmc: Spmc, x: Regs) -> Regs | None:
         for rule in rules.get(key, ()):
             if rule.left == 0 or (rule.predicate is not None and not rule.predicate(x)):
                 continue
+            rule._uses[0] += 1
             if rule.left is not None:
                 rule.left -= 1
             if rule.overrides:

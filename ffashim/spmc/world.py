@@ -213,6 +213,8 @@ class Spmc:
 
     def on(self, fid: int = script.ANY) -> script.On:
         """Start a rule about a function ID (none: every one); see `ffashim.spmc.script`."""
+        if not isinstance(fid, int) or not 0 <= fid < 1 << 32:
+            raise UsageError(f"on({fid!r}): want a function ID, such as FFA.MEM_SHARE_64")
         return script.On(self, int(fid))
 
     def calls(self, *fids: int) -> list[Smc]:
@@ -222,6 +224,7 @@ class Spmc:
     def add(self, partition: SecurePartition) -> SecurePartition:
         """Add a secure partition; after boot Xen will not look again. Returns it."""
         state = self.state
+        _require_partition(partition)
         if partition.id in state.by_id:
             raise UsageError(f"two secure partitions with ID {partition.id:#06x}")
         state.partitions = (*state.partitions, partition)
@@ -302,3 +305,9 @@ class Spmc:
 
 
 _REQ2 = int(FFA.MSG_SEND_DIRECT_REQ2)
+
+
+def _require_partition(given: object) -> None:
+    if not isinstance(given, SecurePartition):
+        told = f"{given:#x}" if isinstance(given, int) else repr(given)
+        raise UsageError(f"{told} is no secure partition: want SecurePartition({told})")

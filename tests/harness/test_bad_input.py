@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import trees
 
-from ffashim import FFA, Machine, Spmc, loader, paths
+from ffashim import FFA, DomainError, Machine, Spmc, loader, paths
 from ffashim.errors import UsageError
+from ffashim.ffa import FfaError, FrameworkMessage
+from ffashim.machine import MACHINE_PAGES
 from ffashim.source import Tree
 from ffashim.vm import Vm
 
@@ -61,6 +63,23 @@ def test_no_compiler(tree: Tree, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cc", ["no-such-compiler", "/etc/passwd", "cc 'unbalanced"])
 def test_a_compiler_that_is_none(tree: Tree, command: str, cc: str) -> None:
     assert_refused(ffashim(command, "--xen", tree.root, "--cc", cc), cc)
+
+
+def test_a_command_that_makes_no_object_file_is_no_compiler(tree: Tree) -> None:
+    true = shutil.which("true")
+    done = ffashim("build", "--xen", tree.root, "--cc", true)
+    assert_refused(done, f"{true} is no C compiler: it reported success, but produced no ")
+    assert "cache" not in done.stderr
+
+
+def test_no_git_to_apply_a_patch_with(tree: Tree, tmp_path: Path) -> None:
+    patch = tmp_path / "any.mbox"
+    patch.write_text("From 0 Mon Sep 17 00:00:00 2001\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n")
+    done = ffashim(
+        *("build", "--xen", tree.root, "--cc", shutil.which("cc"), "--patch", patch),
+        PATH=str(tmp_path),
+    )
+    assert_refused(done, "git is not installed: install it, it applies patches")
 
 
 def test_no_network(tmp_path: Path) -> None:
@@ -281,3 +300,92 @@ def test_a_frame_that_is_too_long_is_refused(xen: Machine) -> None:
         vm.batch([[0] * 19])
     with pytest.raises(UsageError, match="x18"):
         vm.start(FFA.ID_GET, x18=1)
+
+
+def test_a_buffer_ends_with_its_page(xen: Machine) -> None:
+    vm = xen.create_vm("1.1")
+    vm.map_rxtx()
+    vm.tx.write(b"x" * 4096)
+    assert vm.tx.read() == b"x" * 4096
+    for data, offset in ((b"x" * 5000, 0), (b"x", 4096), (b"xx", 4095), (b"x", -1)):
+        with pytest.raises(UsageError, match=rf"{len(data)} bytes at offset {offset} of a buffer"):
+            vm.tx.write(data, offset)
+        with pytest.raises(UsageError, match="of a buffer of 4096"):
+            vm.tx.read(len(data), offset)
+    assert vm.rx.read() == bytes(4096)
+
+
+@pytest.mark.parametrize("kind", [99, 1, "RAM_RO", None])
+def test_a_type_of_a_frame_that_is_none_is_refused(xen: Machine, kind: Any) -> None:
+    vm = xen.create_vm()
+    with pytest.raises(UsageError, match=r"want one of P2m\.RAM_RW, P2m\.RAM_RO, "):
+        vm.memory.set_type(vm.memory.base, kind)
+
+
+@pytest.mark.parametrize("snapshot", [5, None, object()])
+def test_what_is_no_snapshot_is_refused(xen: Machine, snapshot: object) -> None:
+    with pytest.raises(UsageError, match=r"want what snapshot\(\) has returned"):
+        xen.restore(snapshot)
+    assert xen.create_vm("1.1").smc(FFA.ID_GET).ok
+
+
+@pytest.mark.parametrize(
+    "callback", [lambda: None, lambda point, more: None, 5, None], ids=["none", "two", "5", "None"]
+)
+def test_a_callback_that_takes_no_point_is_refused(xen: Machine, callback: Any) -> None:
+    wanted = pytest.raises(UsageError, match="want a function of one argument, the Point")
+    with wanted, xen.at_points(callback):
+        pass
+    assert xen.create_vm("1.1").smc(FFA.ID_GET).ok
+
+
+@pytest.mark.parametrize("pages", [-1, MACHINE_PAGES + 1, 1 << 70])
+def test_a_guest_larger_than_the_machine_is_refused(xen: Machine, pages: int) -> None:
+    with pytest.raises(UsageError, match=f"of the {MACHINE_PAGES} .* that the machine has"):
+        xen.create_vm(ram_pages=pages)
+
+
+def test_the_size_of_the_machine_is_that_of_the_stubs() -> None:
+    text = (paths.STUBS / "include/ffashim/host.h").read_text()
+    assert f"#define HOST_RAM_PAGES      {MACHINE_PAGES:#x}UL" in text
+
+
+def test_a_domain_that_xen_refuses_is_told_in_xens_words(xen: Machine) -> None:
+    rule = xen.spmc.on(CALL).framework(FrameworkMessage.VM_CREATED).status(FfaError.DENIED)
+    with pytest.raises(DomainError) as caught:
+        xen.create_vm()
+    said = [line.text for line in xen.console if line.level in (0, 1)]
+    assert said
+    assert str(caught.value).endswith(f"; Xen said: {said[-1]}")
+    rule.left = 0
+    xen.fail_allocation()
+    with pytest.raises(DomainError) as silent:
+        xen.create_vm()
+    assert str(silent.value).endswith("ENOMEM")
+
+
+@pytest.mark.parametrize("fid", ["FFA_MEM_SHARE", -1, 1 << 32, 1.5, None])
+def test_a_rule_for_what_is_no_function_id_is_refused(xen: Machine, fid: Any) -> None:
+    with pytest.raises(UsageError, match=r"want a function ID, such as FFA\.MEM_SHARE_64"):
+        xen.spmc.on(fid)
+
+
+@pytest.mark.parametrize("code", ["NO_MEMORY", 77777777777, -(1 << 31) - 1, 1.5, None])
+@pytest.mark.parametrize("method", ["error", "status"])
+def test_a_status_that_is_none_is_refused(xen: Machine, method: str, code: Any) -> None:
+    with pytest.raises(UsageError, match=r"want one such as FfaError\.NO_MEMORY"):
+        getattr(xen.spmc.on(CALL), method)(code)
+    with pytest.raises(UsageError, match="is no status"):
+        xen.spmc.on(CALL).delay(1, code)
+
+
+def test_a_script_of_what_is_no_number_is_refused(xen: Machine) -> None:
+    with pytest.raises(UsageError, match="x1 = 'five'"):
+        xen.spmc.on(CALL).reply(0, "five")
+    with pytest.raises(UsageError, match="times='two'"):
+        xen.spmc.on(CALL).error(-1, times="two")
+
+
+def test_a_secure_partition_by_its_id_alone_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"want SecurePartition\(0x8001\)"):
+        Spmc("1.1", [0x8001])  # type: ignore[list-item]

@@ -175,3 +175,7 @@ def test_nor_while_a_call_that_it_started_is_under_way(planted: Machine) -> None
     assert calls[1].reply().ok
     assert one.smc(FFA.ID_GET).ok
     assert two.smc(FFA.ID_GET).ok
+
+
+def test_a_point_is_shown_as_people_read_addresses() -> None:
+    assert repr(Point(2, Points.LOCK, 0xABC0)) == "<Point LOCK of 0xabc0, CPU 2>"

@@ -56,6 +56,26 @@ def test_a_failure_shows_the_guest_calls_and_the_features_in_one_line(run: Run) 
     assert result.stdout.str().count("FFA_FEATURES") <= 4 * sections
 
 
+def test_a_failure_names_the_rules_that_were_never_asked(run: Run) -> None:
+    result = run(
+        """
+        from ffashim import FFA, FfaError
+
+        def test_fails(vm, spmc):
+            spmc.on(FFA.MEM_SHARE_64).error(FfaError.NO_MEMORY)
+            spmc.on(FFA.RXTX_MAP_64).error(FfaError.BUSY)
+            assert vm.smc(FFA.RXTX_MAP_64, 0x40000000, 0x40001000, 1).ok
+
+        def test_passes(vm, spmc):
+            spmc.on(FFA.MEM_SHARE_64).error(FfaError.DENIED)
+        """
+    )
+    text = result.stdout.str()
+    assert "on(FFA.MEM_SHARE_64).error(FfaError.NO_MEMORY) was never asked" in text
+    assert "DENIED) was never asked" not in text
+    assert result.parseoutcomes()["passed"]
+
+
 def test_a_failure_ends_in_the_line_of_the_test(run: Run) -> None:
     body = """
         import pytest
@@ -67,7 +87,15 @@ def test_a_failure_ends_in_the_line_of_the_test(run: Run) -> None:
         def test_by_a_helper(xen):
             traffic.share(xen.create_vm("1.1"))
 
-        @pytest.mark.spmc(nonsense=1)
+        @pytest.mark.spmc(verson="1.1")
+        def test_by_a_key(vm):
+            pass
+
+        @pytest.mark.needs
+        def test_by_a_bare_marker(vm):
+            pass
+
+        @pytest.mark.spmc(features_off=5)
         def test_by_a_fixture(vm):
             pass
 
@@ -83,7 +111,9 @@ def test_a_failure_ends_in_the_line_of_the_test(run: Run) -> None:
     assert "UsageError: x1=-0x1: a register holds" in text
     assert "call map_rxtx() first" in text
     # A mistake that is told by no error of ours keeps our frames.
-    assert "nonsense" in text.partition("TypeError")[2]
+    assert "object is not iterable" in text.partition("TypeError")[2]
+    assert "spmc(verson=...): name one of version, partitions, features_off, " in text
+    assert "needs(): say what, by name: vm_to_vm=, abi=, version= or messages=" in text
     assert "needs(versoin=...): name one of vm_to_vm, abi, version, messages" in text
     assert "ffashim/vm.py" in run(body, "--full-trace").stdout.str()
 

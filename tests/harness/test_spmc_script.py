@@ -13,6 +13,7 @@ from ffashim.errors import UsageError
 from ffashim.ffa import FFA, FfaError, FrameworkMessage, error_code
 from ffashim.spmc import Regs, SecurePartition, Spmc, success
 from ffashim.spmc.flat import FlatHost
+from ffashim.spmc.script import unused
 
 VM, SP = 3, 0x8001
 PAIR = VM << 16 | SP
@@ -290,3 +291,19 @@ def test_a_snapshot_and_its_restore_cost_microseconds(host: FlatHost) -> None:
 
     # A wide margin: this is about the order of magnitude, on a machine with other work to do.
     assert min(once() for _ in range(200)) < 100e-6
+
+
+def test_a_rule_counts_its_uses_over_restores(host: FlatHost) -> None:
+    spmc = host.spmc
+    rule = spmc.on(FFA.ID_GET).error(FfaError.DENIED)
+    other = spmc.on(FFA.FEATURES).when(lambda x: x[1] == 7).reply(5)
+    saved = spmc.snapshot()
+    assert rule.used == 0
+    for _ in range(2):
+        host.smc(FFA.ID_GET)
+        host.smc(FFA.FEATURES, FFA.ID_GET)
+        spmc.restore(saved)
+    assert (rule.used, other.used) == (2, 0)
+    assert unused(spmc) == [r for rules in spmc.state.rules.values() for r in rules if not r.used]
+    assert [str(each) for each in unused(spmc)] == ["on(FFA.FEATURES).when(...).reply(0x5)"]
+    assert str(rule) == "on(FFA.ID_GET).error(FfaError.DENIED)"
