@@ -53,6 +53,17 @@ class _Console(code.InteractiveConsole):
 
     failed = False
 
+    def run_all(self) -> bool:
+        """Run what comes through a pipe, without prompts. False if its end is missing."""
+        more = False
+        while line := sys.stdin.readline():
+            more = self.push(line.rstrip("\n"))
+        # As an empty line would, the end closes a block, but no parenthesis.
+        if more and self.push(""):
+            self.write(f"SyntaxError: the input ends in the middle of {self.buffer[0]!r}\n")
+            return False
+        return True
+
     def showtraceback(self) -> None:
         self.failed = True
         error = sys.exc_info()[1]
@@ -77,8 +88,11 @@ def _prompt(banner: str, names: dict[str, Any]) -> None:
             import readline  # noqa: F401  line editing, where Python was built with it
         console = _Console(names)
         sys.excepthook = sys.__excepthook__  # typer's own would show the prompt's frames too
-        console.interact(banner, exitmsg="")
-        if piped and console.failed:
+        if not piped:
+            console.interact(banner, exitmsg="")
+            return
+        console.write(f"{banner}\n")
+        if not console.run_all() or console.failed:
             raise typer.Exit(1)
 
 

@@ -73,6 +73,9 @@ def test_source_tells_where_the_tree_lies(ffashim: Command) -> None:
     facts = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert (Path(facts["path"]) / "xen" / "arch" / "arm" / "tee" / "ffa.c").is_file()
     assert {"tree", "origin", "version", "commit"} <= facts.keys()
+    if "sha256" in facts:
+        assert len(facts["sha256"]) == 64
+        assert facts["sha256"] not in facts["origin"]
 
 
 def test_build_prints_the_extension_and_its_record(ffashim: Command) -> None:
@@ -125,6 +128,19 @@ def test_a_piped_shell_tells_by_its_status_that_a_statement_raised(
     assert "went on" in done.stdout
     assert ("Traceback" in done.stderr) == (told == "ZeroDivisionError")
     assert "code.py" not in done.stderr
+
+
+@pytest.mark.parametrize("statement", ["x = (1", "x = (1\n2", "x = '''1"])
+def test_a_piped_shell_whose_input_is_cut_off_fails(ffashim: Command, statement: str) -> None:
+    done = ffashim("shell", stdin=f"{statement}\n")
+    assert done.returncode == 1
+    assert "SyntaxError: the input ends in the middle of 'x = " in done.stderr
+
+
+def test_a_piped_shell_shows_values_and_no_prompts(ffashim: Command) -> None:
+    done = ffashim("shell", stdin="6 * 7\nfor n in (1, 2):\n    print(n)")
+    assert (done.returncode, done.stdout) == (0, "42\n1\n2\n")
+    assert "xen is the booted machine" in done.stderr
 
 
 def test_check_leaves_nothing_where_it_is_run(
