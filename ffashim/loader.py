@@ -274,7 +274,16 @@ def _build(
         # A name of its own for each content: two builds can live in one interpreter.
         recipe = recipe_module.Recipe(tree.xen, configuration.autoconf, cc, flags)
         name = f"_ffashim_{os.urandom(8).hex()}"
-        built = recipe_module.build(recipe, work, name, progress)
+        try:
+            built = recipe_module.build(recipe, work, name, progress)
+        except FileNotFoundError as error:
+            missing = Path(error.filename or work)
+            if missing.parent != work or not work.is_dir():
+                raise
+            raise BuildError(
+                f"{cc} is no C compiler: it reported success, but produced no {missing.name}.\n"
+                "Name another with --cc."
+            ) from error
         defconfig = tree.xen / "arch/arm/configs/arm64_defconfig"
         inputs = {*built.dependencies, *tree.xen.rglob("Kconfig*"), defconfig}
         extension = directory / built.extension.name
@@ -315,9 +324,10 @@ def _record(tree: Tree, built: Mapping[str, Any]) -> Mapping[str, Any]:
         "origin": tree.origin,
         "version": tree.version,
         "commit": tree.commit,
+        "sha256": tree.sha256,
         "patches": [[patch.name, patch.sha256] for patch in tree.patches],
         **built,
-        "notes": [*tree.notes, *built["notes"]],
+        "notes": [*tree.search, *tree.notes, *built["notes"]],
     }
 
 

@@ -65,8 +65,13 @@ class Outcome(Enum):
 
     @property
     def title(self) -> str:
-        """The outcome as a column's heading."""
+        """The outcome in words."""
         return self.value.replace("_", " ")
+
+    @property
+    def heading(self) -> str:
+        """The outcome as a column's heading."""
+        return "n/a" if self is Outcome.NOT_APPLICABLE else self.title
 
     @property
     def colour(self) -> str:
@@ -95,6 +100,8 @@ class Result:
     outcome: Outcome
     seconds: float
     reason: str = ""
+    fault: bool = False
+    """It failed by a XenFault, which the reason names."""
     new: tuple[str, ...] = ()
     """Defects that a change has brought: the baseline does not have them."""
     mended: tuple[str, ...] = ()
@@ -141,16 +148,26 @@ class Recorder:
             for name in (NEW_PROPERTY, MENDED_PROPERTY)
         )
         file = Path(path).name
+        fault = outcome is Outcome.FAILED and bool(getattr(report, FAULT, ""))
         old = self._results.get(report.nodeid)
         if old:
             seconds += old.seconds
             tree = tree or old.tree
             if _SEVERITY.index(old.outcome) >= _SEVERITY.index(outcome):
-                outcome, reason = old.outcome, old.reason
+                outcome, reason, fault = old.outcome, old.reason, old.fault
         if outcome is not Outcome.PASSED:
             mended = ()
         self._results[report.nodeid] = Result(
-            tree, abi_name(self.suite / file), file, name, outcome, seconds, reason, new, mended
+            tree,
+            abi_name(self.suite / file),
+            file,
+            name,
+            outcome,
+            seconds,
+            reason,
+            fault,
+            new,
+            mended,
         )
 
 
@@ -238,15 +255,16 @@ def print_tables(results: Iterable[Result], console: Console) -> None:
     for tree, of_tree in _by_tree(results).items():
         console.print(_table(tree, of_tree))
         for label, colour, line in _explanations(of_tree):
-            marked = f"[{colour}]{label}[/] {escape(line)}"
+            marked = f"[{colour}]{label}:[/] {escape(line)}"
             console.print(marked, soft_wrap=True, highlight=False)
 
 
 def _explanations(results: list[Result]) -> Iterator[tuple[str, str, str]]:
-    """Yield label, colour and text: a line for each failed test, and one for each defect, known or
-    mended, whatever it breaks.
+    """Yield label, colour and text: a line for each defect, known or mended, whatever it breaks,
+    and last, where a terminal shows them, one for each failed test.
 
-    What fails many tests alike gets one line too.
+    A fault or a new defect that fails many tests gets one line too. Tests whose own assertions
+    fail have a line each: alike in words is not alike in cause.
     """
     failed: dict[str, list[Result]] = {}
     known: dict[str, list[Result]] = {}
@@ -259,16 +277,16 @@ def _explanations(results: list[Result]) -> Iterator[tuple[str, str, str]]:
             known.setdefault(result.reason, []).append(result)
         for finding in result.mended:
             mended.setdefault(finding, []).append(result)
-    for why, found in failed.items():
-        if len(found) > _ONE_BY_ONE:
-            yield _label(Outcome.FAILED, f"{why} ({_extent(found)})")
-        else:
-            for result in found:
-                yield _label(Outcome.FAILED, f"{result.abi}: {result.name}: {why}")
     for finding, found in known.items():
         yield _label(Outcome.KNOWN_DEFECT, f"{finding} ({_extent(found)})")
     for finding, found in mended.items():
         yield "mended", Outcome.PASSED.colour, f"{finding} ({_extent(found)})"
+    for why, found in failed.items():
+        if len(found) > _ONE_BY_ONE and all(result.fault or result.new for result in found):
+            yield _label(Outcome.FAILED, f"{why} ({_extent(found)})")
+        else:
+            for result in found:
+                yield _label(Outcome.FAILED, f"{result.abi}: {result.name}: {why}")
 
 
 _ONE_BY_ONE = 3
@@ -284,6 +302,10 @@ def _extent(found: list[Result]) -> str:
     return f"{len(found)} test{'s' if len(found) > 1 else ''} of {abis}"
 
 
+_ABI_WIDTH = 36
+"""So that the table fits 80 columns."""
+
+
 def _table(tree: str, results: list[Result]) -> Table:
     table = Table(
         title=escape(f"Conformance of {tree}" if tree else "Conformance"),
@@ -291,10 +313,11 @@ def _table(tree: str, results: list[Result]) -> Table:
         show_footer=True,
     )
     totals = _count(results)
-    table.add_column("ABI", footer="all", no_wrap=True, overflow="ellipsis", max_width=40)
+    table.add_column("ABI", footer="all", max_width=_ABI_WIDTH)
     for outcome in _COLUMNS:
-        name, total = outcome.title, str(totals[outcome])
-        table.add_column(name, footer=total, justify="right", min_width=len(name.split()[0]))
+        table.add_column(
+            outcome.heading, footer=str(totals[outcome]), justify="right", no_wrap=True
+        )
     for (abi, _), of_abi in _by_abi(results).items():
         counts = _count(of_abi)
         cells = (

@@ -31,6 +31,7 @@ def _facts(tree: Tree) -> list[tuple[str, str]]:
         ("origin", tree.origin),
         ("version", tree.version),
         ("commit", tree.commit or "none"),
+        *([("sha256", tree.sha256)] if tree.sha256 else []),
         *(("patch", f"{applied.name} (sha256 {applied.sha256})") for applied in tree.patches),
-        *(("note", note) for note in tree.notes),
+        *(("note", note) for note in (*tree.search, *tree.notes)),
     ]

@@ -52,7 +52,7 @@ def fetch(spec: str, suite: str | None, progress: Progress, *, refresh: bool = F
         with store.scratch(record.parent) as work:
             (work / "found").write_text(json.dumps(asdict(found)), encoding="utf-8")
             (work / "found").rename(record)
-    return _tree(spec, found, root)
+    return _tree(spec, found, root, fresh=True)
 
 
 def _known(record: Path) -> tuple[Found, Path] | None:
@@ -114,12 +114,22 @@ def _key(sha256: str) -> str:
     return f"tar-{sha256}-{selection.ID}"
 
 
-def _tree(spec: str, found: Found, root: Path) -> Tree:
-    origin = f"Debian {found.suite}, {found.name} (sha256 {found.sha256})"
-    notes = _summed_up(found.notes)
+def _tree(spec: str, found: Found, root: Path, *, fresh: bool = False) -> Tree:
+    origin = f"Debian {found.suite}, {found.name} (sha256 {found.sha256[:12]})"
+    passed_over = _summed_up(found.notes)
+    notes = passed_over if fresh else ()
     if (pin := _pin()) is not None and pin != (found.sha256, found.name):
-        notes += (f"the last archive known to be good is {pin[1]} (sha256 {pin[0]})",)
-    return Tree(spec, root, origin, found.package, private=True, notes=notes)
+        notes += (f"the last archive known to be good is {pin[1]} (sha256 {pin[0][:12]})",)
+    return Tree(
+        spec,
+        root,
+        origin,
+        found.package,
+        private=True,
+        notes=notes,
+        search=() if fresh else passed_over,
+        sha256=found.sha256,
+    )
 
 
 def _summed_up(notes: tuple[str, ...]) -> tuple[str, ...]:

@@ -44,6 +44,10 @@ class Tree:
     """The tree lies in our cache, is never changed, and its path stands for its content."""
     notes: tuple[str, ...] = ()
     """What people should know of how it was found."""
+    search: tuple[str, ...] = ()
+    """What was passed over when it was looked for, of which every run need not speak again."""
+    sha256: str | None = None
+    """Of the archive that it came in, in full; the origin has the first digits."""
 
     @property
     def xen(self) -> Path:

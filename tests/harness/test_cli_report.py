@@ -189,7 +189,7 @@ def test_the_table_counts_each_abi_and_explains_the_defects() -> None:
     assert cells["FFA_RUN"] == ["1", "1"]
     assert cells["all"] == ["2", "0", "1", "1"]
     assert "Conformance of 4.20" in text
-    assert "known defect [why] (1 test of FFA_RUN)" in text
+    assert "known defect: [why] (1 test of FFA_RUN)" in text
 
 
 def test_a_defect_is_explained_once_and_each_failure_by_name() -> None:
@@ -202,17 +202,17 @@ def test_a_defect_is_explained_once_and_each_failure_by_name() -> None:
     print_tables(found, console)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
-    assert "known defect it is wrong (3 tests of FFA_RUN, FFA_YIELD)" in lines
+    assert "known defect: it is wrong (3 tests of FFA_RUN, FFA_YIELD)" in lines
     assert [line for line in lines if line.startswith("failed")] == [
-        "failed FFA_RUN: test_0: it is wrong",
-        "failed FFA_RUN: test_1: it is wrong",
-        "failed FFA_YIELD: test_2: it is wrong",
+        "failed: FFA_RUN: test_0: it is wrong",
+        "failed: FFA_RUN: test_1: it is wrong",
+        "failed: FFA_YIELD: test_2: it is wrong",
     ]
 
 
 def test_what_fails_many_tests_alike_is_told_once() -> None:
     found = [
-        Result("", abi, "", f"test_{n}", Outcome.FAILED, 0, "a fault")
+        Result("", abi, "", f"test_{n}", Outcome.FAILED, 0, "a fault", fault=True)
         for n, abi in enumerate(["FFA_RUN"] * 5 + ["FFA_YIELD"])
     ]
     console = Console(file=io.StringIO(), width=100)
@@ -220,15 +220,48 @@ def test_what_fails_many_tests_alike_is_told_once() -> None:
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert [line for line in lines if line.startswith("failed")] == [
-        "failed a fault (6 tests of FFA_RUN, FFA_YIELD)"
+        "failed: a fault (6 tests of FFA_RUN, FFA_YIELD)"
     ]
 
 
-def test_a_long_title_does_not_push_the_numbers_out_of_the_table() -> None:
-    found = [Result("", "An ABI " + "of a long name " * 9, "", "", Outcome.PASSED, 0)] * 1234
-    console = Console(file=io.StringIO(), width=80)
-    print_tables(found, console)
+def test_asserts_that_fail_alike_keep_a_line_each() -> None:
+    found = [
+        Result("", "FFA_RUN", "", f"test_{n}", Outcome.FAILED, 0, "assert False") for n in range(9)
+    ]
+    assert [line for line in shown(found) if line.startswith("failed")] == [
+        f"failed: FFA_RUN: test_{n}: assert False" for n in range(9)
+    ]
+
+
+def test_failures_are_told_last() -> None:
+    found = [
+        Result("", "FFA_RUN", "", "test_a", Outcome.FAILED, 0, "a fault", fault=True),
+        Result("", "FFA_RUN", "", "test_b", Outcome.FAILED, 0, "assert 1 == 2", new=("it leaks",)),
+        Result("", "FFA_RUN", "", "test_c", Outcome.PASSED, 0, mended=("it was deaf",)),
+        Result("", "FFA_RUN", "", "test_d", Outcome.KNOWN_DEFECT, 0, "it forgets"),
+    ]
+    assert shown(found)[-4:] == [
+        "known defect: it forgets (1 test of FFA_RUN)",
+        "mended: it was deaf (1 test of FFA_RUN)",
+        "failed: FFA_RUN: test_a: a fault",
+        "failed: FFA_RUN: test_b: new defect: it leaks",
+    ]
+
+
+def shown(results: list[Result], width: int = 100) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    print_tables(results, console)
     assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    assert text.count("1234") == 2
-    assert "…" in text
+    return console.file.getvalue().splitlines()
+
+
+def test_a_table_of_80_columns_cuts_nothing() -> None:
+    name = "FFA_PARTITION_INFO_GET_REGS against the list in RX, and more"
+    found = [Result("", name, "", "", outcome, 0) for outcome in Outcome for _ in range(1234)]
+    text = "\n".join(shown(found, 80)).partition("└")[0]
+    for title in ("ABI", "passed", "failed", "known defect", "n/a"):
+        assert f" {title} " in text
+    assert text.count("1234") == 8
+    assert "…" not in text
+    for word in name.split():
+        assert word in text

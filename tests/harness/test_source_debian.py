@@ -214,9 +214,16 @@ def test_the_newest_suite_that_can_be_had_is_used(archive: Archive) -> None:
     assert (tree.version, tree.private) == ("9.2-1", True)
     assert (tree.xen / "arch/arm/tee/ffa.c").read_text() == "/* 9.2 */\n"
     assert not (tree.root / "tools").exists()
-    assert hashlib.sha256(orig.read_bytes()).hexdigest() in tree.describe()
+    digest = hashlib.sha256(orig.read_bytes()).hexdigest()
+    assert tree.sha256 == digest
+    assert f"(sha256 {digest[:12]})" in tree.describe()
+    assert digest not in tree.describe()
     assert "unstable passed over" in tree.notes[0]
     assert "testing passed over: xen_9.1.orig.tar.xz is Xen" in tree.notes[1]
+    # From then on it is told to who asks, and not at each run.
+    again = resolve("debian")
+    assert (again.notes, again.search) == ((), tree.notes)
+    assert "passed over" not in again.describe()
 
 
 def test_a_suite_can_be_named(archive: Archive) -> None:
