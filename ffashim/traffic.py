@@ -122,8 +122,8 @@ def message(vm: Vm, receiver: int, payload: bytes, uuid: UUID = NIL, **fields: A
 
 
 def send2(vm: Vm, receiver: int, payload: bytes = b"hello", **fields: Any) -> Reply:
-    """Put a message into TX and call FFA_MSG_SEND2."""
-    vm.tx.write(message(vm, receiver, payload, **fields))
+    """Put a message, as much of it as there is room for, into TX and call FFA_MSG_SEND2."""
+    vm.tx.write(message(vm, receiver, payload, **fields)[:PAGE])
     return vm.smc(FFA.MSG_SEND2)
 
 
