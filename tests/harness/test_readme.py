@@ -14,6 +14,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from planted import plant
+
+from ffashim.source import Tree
 
 TOP = Path(__file__).parents[2]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -23,12 +26,13 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-COMMANDS = [
+LINES = [
     line.partition(" #")[0].rstrip()
     for block in blocks("sh")
     for line in block.splitlines()
-    if line.strip() and "~/" not in line and not line.lstrip().startswith("#")
+    if line.strip() and not line.lstrip().startswith("#")
 ]
+COMMANDS = [line for line in LINES if "~/" not in line and "FILE" not in line]
 
 
 def run(*command: str, cwd: Path = TOP) -> None:
@@ -60,6 +64,19 @@ def test_command_of_the_readme_works(command: str) -> None:
     # `make test` is what runs this, and the benchmarks want the machine to themselves.
     dry = " --dry-run" if command.startswith(("make test", "make bench")) else ""
     run("sh", "-ec", command + dry)
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in LINES if ".venv/bin/pytest " in line and "FILE" in line]
+)
+def test_command_for_a_test_of_ones_own_works(command: str, tree: Tree, tmp_path: Path) -> None:
+    file = tmp_path / "test_own.py"
+    file.write_text(blocks("python")[0])
+    patch = str(plant(tree, tmp_path))
+    values = {"~/src/xen": str(tree.root), "my.patch": patch, "FILE": str(file)}
+    program, *words = command.split()
+    assert program == ".venv/bin/pytest"
+    run(sys.executable, "-m", "pytest", *(values.get(word, word) for word in words), cwd=tmp_path)
 
 
 @pytest.mark.parametrize("example", blocks("python"))
