@@ -91,11 +91,14 @@ def transaction(
 
 
 def share(vm: Vm, what: MemoryTransaction | bytes | None = None, fid: int | None = None) -> Reply:
-    """Put a descriptor into TX, in the guest's version, and call FFA_MEM_SHARE."""
+    """Put a descriptor into TX, in the guest's version, and call FFA_MEM_SHARE.
+
+    Of one that is longer than TX, Xen is told the length, and the buffer has what fits.
+    """
     if what is None:
         what = transaction(vm)
     data = what if isinstance(what, bytes) else what.encode(version_of(vm))
-    vm.tx.write(data)
+    vm.tx.write(data[:PAGE])
     if fid is None:
         fid = FFA.MEM_SHARE_64 if vm.bits == 64 else FFA.MEM_SHARE_32
     return vm.smc(fid, len(data), len(data))
