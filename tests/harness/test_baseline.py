@@ -221,5 +221,5 @@ def test_check_lists_what_a_patch_mends(tree: Tree, tmp_path: Path) -> None:
     finding = "FFA_SUCCESS_64 in answer to FFA_NOTIFICATION_INFO_GET_32"
     status, output, tests = check(tree, change, "notification_info_get")
     assert status == 0, output
-    assert f"mended {finding} (" in output
+    assert f"mended: {finding} (" in output
     assert {test["outcome"] for test in tests if finding in test["mended"]} == {"passed"}
