@@ -35,8 +35,9 @@ COUNTS = range(1, len(PATCHES) + 1, 1 if ALL else 3)
 COMPILERS = [cc for cc in ("gcc", "clang") if shutil.which(cc)] if ALL else ["cc"]
 MEDIATOR = Path("xen/arch/arm/tee")
 PARTINFO = "ffa_partinfo.c"
-PARTITION_INFO = "test_partition_info_get"
-"""Matches the tests of both calls."""
+HEADER = "ffa_private.h"
+FINDERS = "(test_partition_info_get or finds_them)"
+"""Matches the tests of both calls, and those of the registers beyond the results."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,15 @@ FURTHER = [
     bend(
         "a guest of 1.1 may call",
         "test_claim_1_guests_below_1_2_get_not_supported",
-        ("is_64bit_domain(d) && ctx->guest_vers >= FFA_VERSION_1_2", "is_64bit_domain(d)"),
+        (
+            "is_64bit_domain(d) &&\n           ACCESS_ONCE(ctx->guest_vers) >= FFA_VERSION_1_2;",
+            "is_64bit_domain(d) &&\n           ACCESS_ONCE(ctx->guest_vers) >= FFA_VERSION_1_1;",
+        ),
     ),
     bend(
         "FFA_FEATURES says yes to 32-bit guests",
         "test_claim_1_a_32_bit_guest_gets_not_supported",
-        ("return is_64bit_domain(d) && ctx", "return ctx"),
+        ("return is_64bit_domain(d) &&\n           ACCESS", "return ACCESS"),
     ),
     bend(
         "half of the UUID is compared",
@@ -264,6 +268,30 @@ FURTHER = [
         "test_a_list_that_does_not_fit_is_no_memory",
         ("if ( !ret && w.total > w.end )", "if ( false )"),
     ),
+    bend(
+        "registers beyond the results keep what was in them",
+        "test_a_guest_of_1_2_finds_them_zero",
+        ("    for ( n = 8; n <= 17; n++ )\n", "    for ( n = 8; n < 8; n++ )\n"),
+        file=HEADER,
+    ),
+    bend(
+        "the last register beyond the results keeps what was in it",
+        "test_a_guest_of_1_2_finds_them_zero",
+        ("n <= 17; n++", "n < 17; n++"),
+        file=HEADER,
+    ),
+    bend(
+        "registers of a guest of 1.1 beyond the results are zeroed",
+        "test_a_guest_from_before_1_2_finds_them_as_they_were",
+        ("ACCESS_ONCE(ctx->guest_vers) < FFA_VERSION_1_2", "!ACCESS_ONCE(ctx->guest_vers)"),
+        file=HEADER,
+    ),
+    bend(
+        "banked registers of a 32-bit guest are zeroed",
+        "test_a_32_bit_guest_finds_them_as_they_were",
+        ("    if ( !is_64bit_domain(d) ||\n         ACCESS_ONCE", "    if ( ACCESS_ONCE"),
+        file=HEADER,
+    ),
 ]
 """Further ones of our own."""
 
@@ -339,10 +367,11 @@ def outcomes(xen: Path, keyword: str, *options: str) -> dict[str, set[str]]:
 
 def test_the_patches_are_mails_in_the_order_of_their_names() -> None:
     assert PATCHES
+    digits = len(str(len(PATCHES)))
     for number, patch in enumerate(PATCHES, 1):
         head, _, diff = patch.read_text().partition("\ndiff --git ")
         assert patch.name.startswith(f"{number:04}-")
-        assert f"[PATCH {number}/{len(PATCHES)}] xen/arm: ffa: " in head
+        assert f"[PATCH {number:0{digits}}/{len(PATCHES)}] xen/arm: ffa: " in head
         assert "\nSigned-off-by: ffashim developers <ffashim@example.org>\n---\n" in head
         assert diff
 
@@ -384,7 +413,7 @@ def test_a_guest_walks_its_partitions_by_either_call(series: Tree) -> None:
 @pytest.fixture(scope="module")
 def unbent(series: Tree) -> dict[str, set[str]]:
     """What the tests find in the series as it is."""
-    return outcomes(series.root, PARTITION_INFO)
+    return outcomes(series.root, FINDERS)
 
 
 def test_every_claim_applies_to_the_series_and_passes(unbent: dict[str, set[str]]) -> None:
@@ -433,7 +462,7 @@ def test_no_two_bends_are_the_same() -> None:
 @pytest.mark.parametrize("mistake", BENDS if ALL else USUAL, ids=lambda mistake: mistake.name)
 def test_a_bend_is_found(series: Tree, cache: Path, mistake: Bend, tmp_path: Path) -> None:
     copy = bent_copy(series, mistake, tmp_path)
-    keyword = PARTITION_INFO if ALL else f"{PARTITION_INFO} and {mistake.found_by}"
+    keyword = FINDERS if ALL else f"{FINDERS} and {mistake.found_by}"
     found = outcomes(copy, keyword, "--config=FFA_VM_TO_VM=y")
     # A known defect would do no more than show in the table.
     assert "failed" in found[mistake.found_by]
