@@ -194,10 +194,11 @@ def pytest_terminal_summary(
 @pytest.fixture(scope="session")
 def extension(request: pytest.FixtureRequest) -> Extension:
     """The tree's mediator, compiled."""
-    return _built(request.config, request.param)
+    return extension_of(request.config, request.param)
 
 
-def _built(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> Extension:
+def extension_of(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> Extension:
+    """Return what a test runs on, built if this session has not built it yet."""
     tree, settings = param
     key = (id(tree), *settings.items())
     found = _extensions.get(key)
@@ -213,17 +214,18 @@ def _built(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> Extensi
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that the tree cannot run, before anything is set up for it."""
-    needs = _needs(item)
+    needs = needs_of(item)
     callspec = getattr(item, "callspec", None)
     if not needs or callspec is None or "extension" not in callspec.params:
         return
-    extension = _built(item.config, callspec.params["extension"])
+    extension = extension_of(item.config, callspec.params["extension"])
     if reason := capabilities.missing(machine_of(extension), **needs):
         item.user_properties.append(("xen", extension.describe()))
         pytest.skip(reason)
 
 
-def _needs(item: pytest.Item) -> dict[str, Any]:
+def needs_of(item: pytest.Item) -> dict[str, Any]:
+    """Return what a test needs of a tree; see `capabilities.missing`."""
     needs: dict[str, Any] = {}
     for marker in item.iter_markers("needs"):  # the closest first: it has the last word
         if marker.args or not marker.kwargs:
@@ -260,7 +262,7 @@ def xen(request: pytest.FixtureRequest, extension: Extension, spmc: Spmc) -> Ite
     """
     request.node.user_properties.append(("xen", extension.describe()))
     machine = machine_of(extension)
-    needs = _needs(request.node)
+    needs = needs_of(request.node)
     for marker in request.node.iter_markers("known_defect"):
         _expect(request, machine, needs, *marker.args)
     request.node.stash[_MACHINE] = machine

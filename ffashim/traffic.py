@@ -201,7 +201,7 @@ def frees_what_the_timer_needs(machine: Machine) -> bool:
     """Whether the context of a domain is freed while its teardown is to be retried."""
     if gives_up_on_retry(machine):
         return False
-    return crashes(lambda m: m.advance(2), "ffa_teardown_timer_callback")(machine)
+    return crashes(lambda m: m.advance(2), "ffa_(domain_)?teardown_")(machine)
 
 
 def swaps_notification_halves(machine: Machine) -> bool:

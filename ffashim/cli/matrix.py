@@ -65,7 +65,7 @@ def matrix(
     compiler = options.compiler(cc)
     commands = [[*worker, f"{gitdir.resolve()}@{commit.hash}", compiler] for commit in history]
     verdicts: dict[int, dict[str, str | None]] = {}
-    with _progress() as progress, closing(run_parallel(commands, jobs, _SECONDS)) as finished:
+    with progress_bar() as progress, closing(run_parallel(commands, jobs, _SECONDS)) as finished:
         task = progress.add_task("Building and booting", total=len(history))
         for index, result in finished:
             verdicts[index] = _verdict(*result)
@@ -127,7 +127,8 @@ def _verdict(status: int, output: str, errors: str) -> dict[str, str | None]:
         return dict.fromkeys(VARIANTS, f"the process ended with {end}: {last}")
 
 
-def _progress() -> Progress:
+def progress_bar() -> Progress:
+    """Return a bar for a terminal: how many are done, how long the rest will take."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
 

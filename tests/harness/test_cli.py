@@ -17,7 +17,7 @@ import pytest
 from ffashim import cli, errors
 from ffashim.cli import options
 
-COMMANDS = ("check", "run", "shell", "matrix", "source", "build", "cache")
+COMMANDS = ("check", "run", "shell", "matrix", "defects", "source", "build", "cache")
 ON_A_TREE = ("check", "run", "shell", "source", "build")
 
 

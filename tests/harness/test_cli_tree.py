@@ -290,28 +290,45 @@ def test_check_is_not_steered_by_files_around_it(check: Command, tmp_path: Path)
     assert check("def test_passes(vm):\n    pass\n").returncode == 0
 
 
+class History:
+    """A git repository of the tree under test."""
+
+    def __init__(self, tree: Tree, directory: Path) -> None:
+        self.directory = directory
+        self.ffa_c = directory / "xen" / "arch" / "arm" / "tee" / "ffa.c"
+        directory.mkdir()
+        self._git("init", "-q")
+        subprocess.run(["cp", "-r", str(tree.xen), str(directory)], check=True)
+
+    def commit(self, message: str) -> str:
+        """Commit what there is, and return the commit's hash."""
+        self._git("add", "--force", "xen")
+        self._git("commit", "-q", "-m", message)
+        return self._git("rev-parse", "HEAD").strip()
+
+    def _git(self, *arguments: str) -> str:
+        git = ["git", "-C", str(self.directory), "-c", "user.name=n", "-c", "user.email=e"]
+        environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
+        done = subprocess.run(
+            [*git, *arguments], env=environment, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+
 @pytest.fixture
-def history(trees: list[str], tmp_path: Path) -> Path:
+def empty_history(tree: Tree, tmp_path: Path) -> History:
+    """A repository without a commit."""
+    return History(tree, tmp_path / "history")
+
+
+@pytest.fixture
+def history(empty_history: History) -> Path:
     """A git repository of the tree whose second commit breaks the mediator."""
-    from ffashim.source import resolve, resolve_default
-
-    tree = resolve(trees[0].removeprefix("--xen=")) if trees else resolve_default()
-    repository = tmp_path / "history"
-    git = ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e"]
-    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
-
-    def commit(message: str) -> None:
-        for arguments in (["add", "--force", "xen"], ["commit", "-q", "-m", message]):
-            subprocess.run([*git, *arguments], env=environment, check=True)
-
-    repository.mkdir()
-    subprocess.run([*git, "init", "-q"], env=environment, check=True)
-    subprocess.run(["cp", "-r", str(tree.xen), str(repository)], check=True)
-    commit("works")
-    with (repository / "xen" / "arch" / "arm" / "tee" / "ffa.c").open("a") as file:
+    empty_history.commit("works")
+    with empty_history.ffa_c.open("a") as file:
         file.write("\nthis is no C;\n")
-    commit("does not compile")
-    return repository
+    empty_history.commit("does not compile")
+    return empty_history.directory
 
 
 def test_matrix_tells_which_commits_boot(history: Path) -> None:
@@ -323,3 +340,85 @@ def test_matrix_tells_which_commits_boot(history: Path) -> None:
     done = execute("-m", "ffashim", "matrix", str(history), "--rev=HEAD~1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "1/1 commits build and boot"
+
+
+MARKED = """
+import pytest
+
+def odd(machine):
+    return any("odd FF-A Mediator" in line.text for line in machine.console)
+
+@pytest.mark.known_defect(odd, "says odd things")
+def test_console(vm):
+    raise AssertionError("only the probes are asked")
+
+@pytest.mark.known_defect(lambda machine: 1 / 0, "cannot be known")
+def test_unknown(vm):
+    pass
+
+@pytest.mark.needs(version="99.0")
+@pytest.mark.known_defect(lambda machine: True, "is for later versions")
+def test_later(vm):
+    pass
+"""
+
+
+@pytest.fixture
+def defects(tmp_path: Path, empty_history: History) -> Command:
+    """`ffashim defects` of the history, with the suite MARKED."""
+    directory = tmp_path / "suite"
+    directory.mkdir()
+    (directory / "test_version.py").write_text(f'"""FFA_VERSION: its version."""\n{MARKED}')
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        where = str(empty_history.directory)
+        return execute("-c", WITH_SUITE, str(directory), "defects", where, *arguments)
+
+    return run
+
+
+def test_defects_tells_since_when_and_until_when(
+    defects: Command, empty_history: History, tmp_path: Path
+) -> None:
+    hashes = []
+    text = empty_history.ffa_c.read_text()
+    assert "ARM FF-A Mediator" in text
+    for kind in "ARM", "odd", "good":
+        empty_history.ffa_c.write_text(text.replace("ARM FF-A", f"{kind} FF-A"))
+        hashes.append(empty_history.commit(kind))
+
+    done = defects(f"--json={tmp_path / 'found.json'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    at = lines.index("says odd things")
+    assert lines[at + 1] == "  test_version.py::test_console"
+    assert lines[at + 2].startswith(f"  since {hashes[1][:12]} ")
+    assert lines[at + 3].startswith(f"  until {hashes[2][:12]} ")
+    assert f"  not known at {hashes[0][:12]}: division by zero" in lines
+    assert lines[lines.index("is for later versions") + 2] == "  in no commit"
+    assert lines[-1] == "3 known defects, 3/3 commits"
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [commit["hash"] for commit in found["commits"]] == hashes
+    answers = [commit["answers"]["n"]["says odd things"] for commit in found["commits"]]
+    assert answers == [False, True, False]
+
+    done = defects("--rev=HEAD~1", "-k", "console")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "until" not in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 known defects, 2/2 commits"
+
+
+def test_defects_goes_on_past_a_commit_that_does_not_compile(
+    defects: Command, history: Path
+) -> None:
+    done = defects("-k", "later")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "could not be asked: " in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 known defects, 1/2 commits"
+
+
+def test_defects_refuses_to_select_nothing(defects: Command, empty_history: History) -> None:
+    empty_history.commit("works")
+    done = defects("-k", "nothing")
+    assert done.returncode == 2
+    assert "error: no known defect" in done.stderr
