@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What FF-A leaves to a hypervisor, and what this one has said of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ffashim.ffa import FFA, V1_2, FfaError, PartitionProperty, Version
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A hypervisor's own choices.
+
+    name: for people.
+    version: the FF-A version that it implements.
+    calls: the ABIs that it implements; most are optional at a virtual instance (Table 13.1, 4.7).
+    vm_to_vm: whether guests see each other.
+    """
+
+    name: str
+    version: Version
+    calls: frozenset[FFA]
+    vm_to_vm: bool = False
+    rxtx_pages: int = 1
+    """The largest RX and TX. Xen documents: "Maps only one 4k page as RX and TX buffers"."""
+    repeats_ids_in_1_0: bool = True
+    """Xen documents: "v1.0 guests may see duplicate SP IDs when firmware provides UUIDs"."""
+    lists_caller_since: Version = V1_2
+    """A caller of this version finds itself in the list. FF-A 1.2, 13.8, has it there; before, a
+    hypervisor had the choice, and Linux before 6.10 does not expect itself."""
+    unmap_of_held_rx: frozenset[FfaError] = frozenset({FfaError.DENIED})
+    """FFA_RXTX_UNMAP while the caller owns RX. 7.2.2.4 has it wait, 13.7 names no code."""
+    guest_properties: PartitionProperty = (
+        PartitionProperty.DIRECT_REQ_SEND
+        | PartitionProperty.INDIRECT_MSGS
+        | PartitionProperty.RECV_NOTIF
+    )
+    """What guests are told that guests can do, beside their width (Table 13.37)."""
+    descriptors_in_registers: int = 5
+    """As many as x3 to x17 hold: it fills them (13.9)."""
