@@ -16,7 +16,8 @@ from ffashim.model.registers import Call
 from ffashim.model.rules import predict
 from ffashim.model.state import System
 
-Sees = Callable[[System, Call], "Iterable[tuple[System, Call]]"]
+Restore = Callable[[System], System]
+Sees = Callable[[System, Call], "Iterable[tuple[System, Call, Restore]]"]
 Says = Callable[[System, Call, Outcome], Iterable[Outcome]]
 
 
@@ -25,9 +26,10 @@ class Deviation:
     """A known defect.
 
     finding: what is wrong. probe: asks a freshly booted machine whether it has the defect.
-    sees: which other situation or call the tree takes this one for.
+    sees: which other situation or call the tree takes this one for, and what is then really so.
     says: what it does instead of an outcome.
     ends: whether the call is the end of the machine, and must not be made.
+    silent: it may change what follows though the answer is as it should be.
     """
 
     finding: str
@@ -35,21 +37,22 @@ class Deviation:
     sees: Sees | None = None
     says: Says | None = None
     ends: Callable[[System, Call], bool] | None = None
+    silent: bool = False
 
 
 def deviating(deviations: Sequence[Deviation], system: System, call: Call) -> list[Outcome]:
     """Return what a tree with these defects may do beyond what is allowed; they add up."""
-    situations: list[tuple[System, Call, tuple[str, ...]]] = [(system, call, ())]
+    situations: list[tuple[System, Call, Restore, tuple[str, ...]]] = [(system, call, _same, ())]
     for each in deviations:
         if each.sees is not None:
             situations += [
-                (other, instead, (*known, each.finding))
-                for before, request, known in situations
-                for other, instead in each.sees(before, request)
+                (other, instead, _both(restore, before), (*known, each.finding))
+                for seen, request, before, known in situations
+                for other, instead, restore in each.sees(seen, request)
             ]
     outcomes = [
-        replace(outcome, known=known)
-        for other, instead, known in situations
+        replace(outcome, after=restore(outcome.after), known=known)
+        for other, instead, restore, known in situations
         for outcome in predict(other, instead)
     ]
     for each in deviations:
@@ -65,3 +68,11 @@ def _said(
     for outcome in outcomes:
         for instead in deviation.says(system, call, outcome):
             yield replace(instead, known=(*outcome.known, deviation.finding))
+
+
+def _same(system: System) -> System:
+    return system
+
+
+def _both(first: Restore, second: Restore) -> Restore:
+    return lambda system: second(first(system))

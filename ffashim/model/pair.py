@@ -57,6 +57,7 @@ class Pair:
         profile = profile_of(machine)
         self.machine = machine
         self.deviations = tuple(deviations)
+        self._silent = tuple(each for each in self.deviations if each.silent)
         self.known: set[str] = set()
         """What known defects have shown."""
         if partitions is None:
@@ -126,14 +127,18 @@ class Pair:
         seen = Observation(tuple(reply), before, self._pages(), self._held())
         found = [match(call, outcome, seen) for outcome in expected]
         after = {each for each in found if isinstance(each, System)}
-        if self.deviations:
-            more = [o for state in self.states for o in deviating(self.deviations, state, call)]
-            fitting = [(o, match(call, o, seen)) for o in more]
+        # What a defect does in silence must be known later on; the rest only where Xen differs.
+        used = self._silent if after else self.deviations
+        if used:
+            more = [
+                (o, match(call, o, seen))
+                for state in self.states
+                for o in deviating(used, state, call)
+            ]
+            fitting = [(o, each) for o, each in more if isinstance(each, System)]
             if not after:
-                self.known.update(
-                    known for o, each in fitting if isinstance(each, System) for known in o.known
-                )
-            after |= {each for _, each in fitting if isinstance(each, System)}
+                self.known.update(finding for o, _ in fitting for finding in o.known)
+            after |= {each for _, each in fitting}
         if not after:
             who = next(iter(self.states)).guest(vm.id)
             misfits = [each for each in found if isinstance(each, Misfit)]

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -149,6 +149,8 @@ def test_xen_does_what_the_model_says(xen: Machine, request: pytest.FixtureReque
             deadline=None,
             database=None,
             print_blob=False,
+            report_multiple_bugs=False,
+            phases=[phase for phase in Phase if phase is not Phase.explain],
             suppress_health_check=list(HealthCheck),
         ),
     )
