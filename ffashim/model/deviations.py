@@ -18,12 +18,12 @@ from ffashim.ffa import FFA, PAGE_SIZE, V1_0, V1_1, FfaError, PartitionProperty,
 from ffashim.machine import Machine
 from ffashim.model.deviation import Deviation, Restore
 from ffashim.model.outcome import SIZE, Listing, Outcome, error, high, success
-from ffashim.model.partitions import secure
+from ffashim.model.partitions import guests, secure
 from ffashim.model.registers import ZERO, Allowed, Call, answer, either, exactly, status
 from ffashim.model.rules import exists
 from ffashim.model.state import System
 from ffashim.model.version import MBZ
-from ffashim.testing import described, serves_without_version
+from ffashim.testing import boot_with, described, serves_without_version
 from ffashim.traffic import crashes
 from ffashim.vm import Vm
 
@@ -319,7 +319,41 @@ def _busy_probe(machine: Machine) -> bool:
 
 def _busy(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
     if _gets(call) and FfaError.BUSY.w in outcome.registers[2]:
-        yield _register(outcome, 2, status([FfaError.DENIED]))
+        yield _register(outcome, 2, status(FfaError.DENIED))
+
+
+# --- FFA_PARTITION_INFO_GET_REGS -----------------------------------------------------------------
+
+
+def _lost_probe(machine: Machine) -> bool:
+    if not machine.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    boot_with(machine, [])
+    for _ in range(5):
+        machine.create_vm("1.1", ram_pages=1)
+    vm = machine.create_vm("1.2")
+    return vm.partition_info_get_regs().error is FfaError.INVALID_PARAMETERS
+
+
+def _lost(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    """Guests in a window with one more behind it are there, and do not count."""
+    if call.fid != FFA.PARTITION_INFO_GET_REGS or FFA.SUCCESS_64 not in outcome.registers[0]:
+        return
+    uuid = UUID(bytes=struct.pack("<2Q", *call.registers[1:3]))
+    start = call.registers[3] & 0xFFFF
+    after = outcome.after
+    partitions = len(secure(after, uuid))
+    total = partitions + len(guests(after, after.guest(call.caller), uuid))
+    held = after.profile.descriptors_in_registers
+    if not start + held > partitions or total <= start + held:
+        return
+    if start >= partitions:
+        yield error(after, call, "", FfaError.INVALID_PARAMETERS)
+    else:
+        told = outcome.registers[2]
+        indices = total - 1 | partitions - 1 << 16 | SIZE << 48
+        known = after.tag << 32 if after.tag is not None else 0
+        yield _register(outcome, 2, Allowed(frozenset({indices | known}), told.name, told.mask))
 
 
 DEVIATIONS: list[Deviation] = [
@@ -402,6 +436,7 @@ DEVIATIONS: list[Deviation] = [
     Deviation("w3 does not tell the size of a descriptor", _no_size_probe, says=_no_size),
     Deviation("w3 is not zero for a guest of 1.0", _size_in_1_0_probe, says=_size_in_1_0),
     Deviation("w3 is not zero where only a count is asked", _count_size_probe, says=_count_size),
+    Deviation("guests do not count once another one is left over", _lost_probe, says=_lost),
     Deviation("DENIED, not BUSY, while the guest owns its RX buffer", _busy_probe, says=_busy),
 ]
 """In the order in which they add up."""

@@ -98,7 +98,7 @@ def success(
 
 def error(system: System, call: Call, rule: str, *errors: FfaError) -> Outcome:
     """FFA_ERROR with one of these codes, and nothing has changed (chapter 12)."""
-    registers = answer((function(FFA.ERROR), ZERO, status(errors)), high(system, call))
+    registers = answer((function(FFA.ERROR), ZERO, status(*errors)), high(system, call))
     return Outcome(registers, system, rule)
 
 

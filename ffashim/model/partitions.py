@@ -11,7 +11,7 @@ from uuid import UUID
 from ffashim.descriptors import NIL, PartitionInfo
 from ffashim.ffa import FFA, PAGE_SIZE, PARTITION_INFO_COUNT_ONLY, V1_0, FfaError
 from ffashim.model.outcome import SIZE, SIZE_1_0, Listing, Outcome, error, success
-from ffashim.model.registers import ZERO, Allowed, Call, either, exactly, function
+from ffashim.model.registers import ALL, ZERO, Allowed, Call, either, exactly, function
 from ffashim.model.rules import rule
 from ffashim.model.state import Guest, System
 
@@ -133,7 +133,8 @@ def _window(system: System, guest: Guest, uuid: UUID, start: int) -> Outcome:
     slots = [first[index : index + 1] or rest for index in range(start, end)]
     held = [register for slot in slots for register in _registers([each.encode() for each in slot])]
     indices = total - 1 | end - 1 << 16 | SIZE << 48
-    told = Allowed(frozenset({indices}), "last, current, tag, size", ~(0xFFFF << 32))
+    note = f"{indices:#x}, and any tag in bits 47:32"
+    told = Allowed(frozenset({indices}), "last, current, tag, size", ALL ^ 0xFFFF << 32, note)
     if system.tag is not None:
         told = exactly(indices | system.tag << 32, told.name)
     registers = (function(FFA.SUCCESS_64), ZERO, told, *held, *(ZERO,) * (15 - len(held)))

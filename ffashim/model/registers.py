@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,7 @@ def spelled(name: str, value: int) -> str:
     return f"{value:#x}"
 
 
+@functools.lru_cache(1024)
 def exactly(value: int, name: str = "") -> Allowed:
     """Allow this value alone."""
     return Allowed(frozenset({value}), name)
@@ -120,12 +122,14 @@ def answer(first: Sequence[Allowed], high: Sequence[Allowed]) -> Registers:
     return (*first, *(ZERO,) * (8 - len(first)), *high)
 
 
+@functools.lru_cache(256)
 def function(*fids: int) -> Allowed:
     """Return x0: one of these functions."""
     return either(map(int, fids), FUNCTION)
 
 
-def status(errors: Iterable[FfaError]) -> Allowed:
+@functools.lru_cache(256)
+def status(*errors: FfaError) -> Allowed:
     """Return w2 of FFA_ERROR."""
     return either((each.w for each in errors), STATUS)
 

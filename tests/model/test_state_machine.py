@@ -22,11 +22,17 @@ from ffashim import FFA, Machine, Vm
 from ffashim.model import Deviation, Pair, inputs, known_of
 from ffashim.model.deviations import DEVIATIONS
 
-EXAMPLES = max(10, int(os.environ.get("FFASHIM_EXAMPLES", "150")) // 4)
+EXAMPLES = max(10, int(os.environ.get("FFASHIM_EXAMPLES", "150")) // 2)
 STEPS = 30
-GUESTS = 4
+CROWD = 8
 
-whose = st.integers(0, GUESTS - 1)
+whose = st.integers(0, CROWD - 1)
+newcomers = st.tuples(
+    st.sampled_from([64, 64, 32]),
+    st.integers(1, 3),
+    st.sampled_from([0x1_0002, 0, 0x1_0001, 0x1_0000]),
+)
+"""Width, vCPUs, and the version that it speaks from the start, if any."""
 partitions = st.sampled_from([None, None, 0, 1, 4, 5, 6, 11])
 
 
@@ -39,10 +45,17 @@ class Conversations(RuleBasedStateMachine):
         self.deviations = deviations
         self.pair: Pair
 
-    @initialize(count=partitions, bits=st.sampled_from([64, 64, 32]))
-    def boot(self, count: int | None, bits: int) -> None:
+    @initialize(count=partitions, first=st.lists(newcomers, min_size=1, max_size=CROWD))
+    def boot(self, count: int | None, first: list[tuple[int, int, int]]) -> None:
         self.pair = Pair(self.machine, count, self.deviations)
-        self.pair.guest(bits)
+        for each in first:
+            self.admit(*each)
+
+    def admit(self, bits: int, vcpus: int, version: int) -> None:
+        vm = self.pair.guest(bits, vcpus)
+        if version:
+            self.say(vm, [FFA.VERSION, version])
+            self.say(vm, [FFA.ID_GET])
 
     def vm(self, who: int) -> Vm:
         return self.pair.vms[who % len(self.pair.vms)]
@@ -53,10 +66,10 @@ class Conversations(RuleBasedStateMachine):
 
     # --- guests come and go ---------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.pair.vms) < GUESTS)
-    @rule(bits=st.sampled_from([64, 64, 32]), vcpus=st.sampled_from([1, 1, 2, 3]))
-    def come(self, bits: int, vcpus: int) -> None:
-        self.pair.guest(bits, vcpus)
+    @precondition(lambda self: len(self.pair.vms) < CROWD)
+    @rule(who=newcomers)
+    def come(self, who: tuple[int, int, int]) -> None:
+        self.admit(*who)
 
     @precondition(lambda self: len(self.pair.vms) > 1)
     @rule(who=whose)
@@ -104,12 +117,14 @@ class Conversations(RuleBasedStateMachine):
         self.say(vm, [FFA.PARTITION_INFO_GET, *words])
         self.say(vm, [FFA.RX_RELEASE])
 
-    @rule(who=whose, uuid=inputs.uuids, stop=st.integers(1, 4))
+    @rule(who=whose, uuid=inputs.uuids, stop=st.integers(1, 5))
     def walk_the_list(self, who: int, uuid: Any, stop: int) -> None:
         vm = self.vm(who)
         fid = FFA.PARTITION_INFO_GET_REGS
         if not self.pair.may_call(vm, fid) or vm.bits == 32:
             return
+        if vm.bits == 64 and next(iter(self.pair.states)).guest(vm.id).version is None:
+            self.say(vm, [FFA.VERSION, 0x1_0002])
         start = tag = 0
         for _ in range(stop):
             reply = self.pair.call(vm, fid, *inputs.doublewords(uuid), start | tag << 16)
@@ -123,11 +138,10 @@ class Conversations(RuleBasedStateMachine):
         fid = FFA.PARTITION_INFO_GET_REGS
         self.say(self.vm(who), [fid, 0, 0, start | (tag + off & 0xFFFF) << 16])
 
-    @rule(who=whose)
-    def ask_for_everything(self, who: int) -> None:
-        vm = self.vm(who)
-        for what in (*FFA, 1, 2, 3):
-            self.say(vm, [FFA.FEATURES, what])
+    @rule(who=whose, what=st.lists(st.sampled_from([*FFA, 1, 2, 3]), min_size=1, max_size=8))
+    def ask_for_features(self, who: int, what: list[int]) -> None:
+        for each in what:
+            self.say(self.vm(who), [FFA.FEATURES, each])
 
 
 def test_xen_does_what_the_model_says(xen: Machine, request: pytest.FixtureRequest) -> None:
