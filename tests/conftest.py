@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 
 from ffashim import example, paths
 from ffashim.source import Tree
 
+_SUITES = {paths.SUITE, Path(__file__).parent / "model"}
+
 
 def pytest_ffashim_trees(metafunc: pytest.Metafunc, trees: list[Tree]) -> list[Tree] | None:
     """With no tree named, add the distribution's with the example series if it lacks the call."""
-    if metafunc.config.getoption("--xen") or paths.SUITE not in metafunc.definition.path.parents:
+    if metafunc.config.getoption("--xen") or _SUITES.isdisjoint(metafunc.definition.path.parents):
         return None
     return [*trees, *_patched(trees[0], metafunc.config.getoption("--cc") or "cc")]
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Model and machine side by side: what they say when they differ."""
+
+from dataclasses import replace
+
+import pytest
+
+from ffashim import FFA, Machine
+from ffashim.ffa import Version
+from ffashim.model import Disagreement, Pair, pair, profile_of
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of an FF-A that is yet to come."""
+
+    def profile(machine: Machine) -> object:
+        return replace(profile_of(machine), version=Version(1, 9))
+
+    monkeypatch.setattr(pair, "profile_of", profile)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_conversation_is_printed_as_a_test_that_fails_in_the_same_way(xen: Machine) -> None:
+    both = Pair(xen, partitions=2)
+    vm = both.guest(32, vcpus=2)
+    both.destroy(both.guest())
+    with pytest.raises(Disagreement) as found:
+        both.call(vm, FFA.VERSION, 0x1_0009)
+    said = str(found.value)
+    assert "->  x0 version  0x10009" in said
+    program = said[said.index("from ffashim import") :]
+    namespace: dict[str, object] = {}
+    exec(program, namespace)
+    test = namespace["test_xen_does_what_the_model_says"]
+    assert callable(test)
+    with pytest.raises(Disagreement) as again:
+        test(xen)
+    assert str(again.value) == said
+
+
+def test_a_call_that_the_model_does_not_know_is_not_made(xen: Machine) -> None:
+    both = Pair(xen)
+    vm = both.guest()
+    assert both.may_call(vm, FFA.ID_GET)
+    assert both.may_call(vm, FFA.MEM_DONATE_32)
+    assert not both.may_call(vm, FFA.MEM_SHARE_32)

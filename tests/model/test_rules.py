@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The model itself: what it predicts, without a machine."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from ffashim.descriptors import PartitionInfo, encode_partition_info_regs
+from ffashim.ffa import FFA, V1_0, V1_1, V1_2, FfaError, Version, is_64bit
+from ffashim.model import (
+    Allowed,
+    Buffers,
+    Call,
+    Deviation,
+    Guest,
+    NotModelled,
+    Observation,
+    Outcome,
+    Profile,
+    System,
+    predict,
+)
+from ffashim.model.compare import Misfit, explain, match
+from ffashim.model.deviation import deviating
+from ffashim.model.registers import ANYTHING, exactly
+from ffashim.model.rules import exists
+
+CALLS = frozenset(
+    {
+        FFA.VERSION, FFA.FEATURES, FFA.ID_GET, FFA.RXTX_MAP_32, FFA.RXTX_MAP_64, FFA.RXTX_UNMAP,
+        FFA.RX_RELEASE, FFA.PARTITION_INFO_GET, FFA.PARTITION_INFO_GET_REGS, FFA.MEM_SHARE_32,
+    }
+)  # fmt: skip
+RAM = (0x4000_0000, 0x4001_0000)
+TX, RX = 0x4000_0000, 0x4000_1000
+ONE, TWO = UUID(int=1), UUID(int=2)
+SECURE = tuple(PartitionInfo(0x8001 + n, 1, 0x1FF, UUID(int=n + 1)) for n in range(2))
+GUEST = Guest(2, 64, RAM, version=V1_1, settled=True)
+UPPER = 0xDEAD_BEEF << 32
+
+
+def system(*guests: Guest, vm_to_vm: bool = True, version: Version = V1_2) -> System:
+    return System(Profile("test", version, CALLS, vm_to_vm), SECURE, guests)
+
+
+def outcomes(state: System, *registers: int) -> list[Outcome]:
+    return predict(state, Call.of(2, *registers))
+
+
+def only(state: System, *registers: int) -> Outcome:
+    (outcome,) = outcomes(state, *registers)
+    return outcome
+
+
+def codes(state: System, *registers: int) -> set[FfaError]:
+    """The errors that are allowed, if nothing else is."""
+    found = outcomes(state, *registers)
+    assert all(each.registers[0] == exactly(FFA.ERROR, "function") for each in found)
+    return {error for error in FfaError for each in found if error.w in each.registers[2]}
+
+
+def values(*registers: Allowed) -> list[set[int]]:
+    return [set(each.values or ()) for each in registers]
+
+
+def held(owned: bool = False) -> Buffers:
+    return Buffers(TX, RX, owned=owned)
+
+
+# --- FFA_VERSION ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "selected"), [(0x1_0000, V1_0), (0x1_0001, V1_1), (0x1_0002, V1_2), (0x1_0009, V1_2)]
+)
+def test_the_lower_minor_version_is_selected_and_the_callees_own_is_told(
+    asked: int, selected: Version
+) -> None:
+    outcome = only(system(Guest(2, 64, RAM)), FFA.VERSION, UPPER | asked)
+    assert values(outcome.registers[0]) == [{0x1_0002}]
+    assert outcome.after.guest(2) == Guest(2, 64, RAM, version=selected)
+
+
+def test_another_major_version_may_be_refused_or_not() -> None:
+    found = outcomes(system(Guest(2, 64, RAM)), FFA.VERSION, 0x2_0000)
+    assert {each.after.guest(2).version for each in found} == {None, V1_2}
+
+
+def test_the_version_is_final_with_the_next_call() -> None:
+    before = system(replace(GUEST, settled=False))
+    after = only(before, FFA.ID_GET).after
+    assert after.guest(2).settled
+    assert 0x1_0002 not in only(after, FFA.VERSION, 0x1_0000).registers[0]
+
+
+@pytest.mark.parametrize("fid", sorted(set(FFA) - {FFA.VERSION}), ids=lambda fid: fid.name)
+def test_without_a_version_nothing_is_there(fid: FFA) -> None:
+    before = system(Guest(2, 64, RAM))
+    assert {each.after for each in outcomes(before, fid)} == {before}
+    assert all(FFA.SUCCESS_32 not in each.registers[0] for each in outcomes(before, fid))
+
+
+def test_what_is_not_in_the_model_is_said() -> None:
+    with pytest.raises(NotModelled, match="FFA_MEM_SHARE_32"):
+        outcomes(system(GUEST), FFA.MEM_SHARE_32)
+
+
+def test_of_what_is_not_ffas_nothing_is_said_but_that_nothing_moves() -> None:
+    outcome = only(system(GUEST), 0x8600_FF01)
+    assert outcome.registers == (ANYTHING,) * 18
+    assert outcome.after == system(GUEST)
+
+
+# --- FFA_FEATURES --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("version", [V1_0, V1_1, V1_2])
+def test_features_tells_what_there_is(bits: int, version: Version) -> None:
+    guest = replace(GUEST, bits=bits, version=version)
+    answers = {FFA.ERROR, FFA.SUCCESS_32, FFA.SUCCESS_64, FFA.INTERRUPT}
+    for fid in set(FFA) - answers:
+        told = FFA.SUCCESS_32 in only(system(guest), FFA.FEATURES, fid).registers[0]
+        assert told == exists(system(guest), guest, fid), fid.name
+        assert not (told and bits == 32 and is_64bit(fid))
+
+
+def test_the_size_of_buffers_is_told_since_1_2() -> None:
+    for version, most in ((V1_0, 0), (V1_1, 0), (V1_2, 1 << 16)):
+        guest = replace(GUEST, version=version)
+        told = only(system(guest), FFA.FEATURES, FFA.RXTX_MAP_64).registers[2]
+        assert values(told) == [{most}]
+
+
+# --- RX and TX -----------------------------------------------------------------------------------
+
+
+def test_buffers_are_mapped_filled_released_and_unmapped() -> None:
+    state = system(GUEST)
+    seen = []
+    for registers in (
+        (FFA.RXTX_MAP_64, TX, RX, 1),
+        (FFA.PARTITION_INFO_GET,),
+        (FFA.RX_RELEASE,),
+        (FFA.RXTX_UNMAP,),
+    ):
+        state = only(state, *registers).after
+        seen.append(state.guest(2).buffers)
+    assert seen == [held(), held(owned=True), held(), None]
+
+
+@pytest.mark.parametrize(
+    ("tx", "rx", "pages"),
+    [(TX + 1, RX, 1), (TX, RX + 0x800, 1), (TX, TX, 1), (TX, RX, 0), (TX, RX, 2), (TX, RX, 0x41),
+     (TX, RAM[1], 1), (RAM[0] - 0x1000, RX, 1), (TX, 0, 1)],
+)  # fmt: skip
+def test_buffers_are_aligned_apart_and_of_ram(tx: int, rx: int, pages: int) -> None:
+    assert codes(system(GUEST), FFA.RXTX_MAP_64, tx, rx, pages) == {FfaError.INVALID_PARAMETERS}
+
+
+def test_the_order_of_checks_is_open() -> None:
+    mapped = system(replace(GUEST, buffers=held()))
+    wanted = {FfaError.DENIED, FfaError.INVALID_PARAMETERS}
+    assert codes(mapped, FFA.RXTX_MAP_64, TX, RX, 0) == wanted
+    assert codes(mapped, FFA.RXTX_MAP_64, 0x4000_2000, 0x4000_3000, 1) == {FfaError.DENIED}
+
+
+def test_upper_halves_count_in_the_64_bit_call_only() -> None:
+    assert only(system(GUEST), FFA.RXTX_MAP_32, UPPER | TX, UPPER | RX, UPPER | 1).after.guest(
+        2
+    ).buffers == Buffers(TX, RX)
+    assert codes(system(GUEST), FFA.RXTX_MAP_64, UPPER | TX, RX, 1)
+
+
+def test_what_is_not_mapped_or_owned_is_not_given_back() -> None:
+    assert codes(system(GUEST), FFA.RXTX_UNMAP) == {FfaError.INVALID_PARAMETERS}
+    assert codes(system(GUEST), FFA.RX_RELEASE) == {FfaError.DENIED}
+    owned = system(replace(GUEST, buffers=held(owned=True)))
+    assert codes(owned, FFA.RXTX_UNMAP) == {FfaError.DENIED}
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+OTHER = Guest(3, 32, RAM, vcpus=3, version=V1_1, settled=True)
+SILENT = Guest(4, 64, RAM, version=V1_1)
+
+
+@pytest.mark.parametrize(
+    ("version", "vm_to_vm", "ids"),
+    [
+        (V1_1, False, [0x8001, 0x8002]),
+        (V1_2, False, [0x8001, 0x8002, 2]),
+        (V1_1, True, [0x8001, 0x8002, 3]),
+        (V1_2, True, [0x8001, 0x8002, 2, 3]),
+    ],
+)
+def test_who_is_listed(version: Version, vm_to_vm: bool, ids: list[int]) -> None:
+    caller = replace(GUEST, version=version, buffers=held())
+    state = system(OTHER, caller, SILENT, vm_to_vm=vm_to_vm)
+    outcome = only(state, FFA.PARTITION_INFO_GET)
+    assert outcome.rx is not None
+    assert [each.id for each in outcome.rx.partitions] == ids
+    assert values(*outcome.registers[2:5]) == [{len(ids)}, {24}, {0}]
+    count = only(state, FFA.PARTITION_INFO_GET, 0, 0, 0, 0, 1)
+    assert values(*count.registers[2:5]) == [{len(ids)}, {0}, {0}]
+    assert count.after == state
+
+
+def test_one_partition_of_two_uuids_may_come_once_or_twice_in_1_0() -> None:
+    twice = (SECURE[0], replace(SECURE[0], uuid=TWO))
+    caller = replace(GUEST, version=V1_0, buffers=held())
+    found = outcomes(replace(system(caller), partitions=twice), FFA.PARTITION_INFO_GET)
+    assert {tuple(each.registers[2].values or ()) for each in found} == {(1,), (2,)}
+
+
+def test_a_list_that_is_too_long_is_no_memory() -> None:
+    crowd = (replace(OTHER, id=n) for n in range(3, 173))
+    caller = replace(GUEST, buffers=held())
+    assert codes(system(caller, *crowd), FFA.PARTITION_INFO_GET) == {FfaError.NO_MEMORY}
+
+
+CALLER = replace(GUEST, version=V1_2)
+REGS = FFA.PARTITION_INFO_GET_REGS
+
+
+def window(state: System, start: int, ids: list[int], total: int, tag: int) -> tuple[int, ...]:
+    known = {each.id: each for each in (*SECURE, *map(state.described, state.guests))}
+    parts = [known[each] for each in ids]
+    return encode_partition_info_regs(parts, start=start, total=total, tag=tag)
+
+
+def after(state: System, registers: tuple[int, ...], answer: tuple[int, ...]) -> System | None:
+    call = Call.of(2, *registers)
+    found = [match(call, each, Observation(answer, {}, {}, {})) for each in predict(state, call)]
+    fitting = [each for each in found if isinstance(each, System)]
+    return fitting[0] if fitting else None
+
+
+def test_a_walk_teaches_the_tag_and_the_order() -> None:
+    crowd = [replace(OTHER, id=n) for n in range(3, 9)]
+    state = system(CALLER, *crowd)
+    learnt = after(state, (REGS,), window(state, 0, [0x8001, 0x8002, 2, 5, 3], 9, 77))
+    assert learnt is not None
+    assert learnt.tag == 77
+    assert codes(learnt, REGS, 0, 0, 5 | 78 << 16) == {FfaError.RETRY}
+    follow = (REGS, 0, 0, 5 | 77 << 16)
+    assert after(learnt, follow, window(state, 5, [4, 6, 7, 8], 9, 77))
+    assert after(learnt, follow, window(state, 5, [4, 6, 7, 3], 9, 77)) is None
+    assert after(learnt, follow, window(state, 5, [4, 6, 7, 8], 9, 78)) is None
+
+
+def test_a_list_that_has_changed_has_another_tag() -> None:
+    state = system(CALLER, OTHER)
+    first = after(state, (REGS,), window(state, 0, [0x8001, 0x8002, 2, 3], 4, 5))
+    assert first is not None
+    changed = first.without(3)
+    assert after(changed, (REGS,), window(state, 0, [0x8001, 0x8002, 2], 3, 5)) is None
+    assert after(changed, (REGS,), window(state, 0, [0x8001, 0x8002, 2], 3, 6))
+    assert codes(changed, REGS, 0, 0, 1 | 5 << 16) == {FfaError.RETRY}
+
+
+def test_secure_partitions_come_first_and_a_uuid_names_them_alone() -> None:
+    state = system(CALLER, OTHER)
+    assert after(state, (REGS,), window(state, 0, [2, 0x8001, 0x8002, 3], 4, 5)) is None
+    outcome = only(state, REGS, int.from_bytes(ONE.bytes[:8], "little"), 1 << 56)
+    assert values(*outcome.registers[3:6]) == [{0x1FF << 32 | 1 << 16 | 0x8001}, {0}, {0}]
+
+
+# --- comparison ----------------------------------------------------------------------------------
+
+
+def test_a_mismatch_is_shown_register_by_register() -> None:
+    call = Call.of(2, FFA.RX_RELEASE)
+    seen = Observation((int(FFA.SUCCESS_32), *(0,) * 17), {}, {}, {})
+    misfits = [match(call, each, seen) for each in predict(system(GUEST), call)]
+    text = explain(call, GUEST, [each for each in misfits if isinstance(each, Misfit)], seen)
+    assert text.splitlines()[:6] == [
+        "guest 0x2 (64 bits, FF-A 1.1, no buffers) called FFA_RX_RELEASE",
+        "by 13.5: the caller does not own RX",
+        "",
+        "    register     the model  Xen",
+        "->  x0 function  FFA_ERROR  FFA_SUCCESS_32",
+        "    x1           0x0        0x0",
+    ]
+    assert "->  x2 status    DENIED     0x0" in text.splitlines()
+
+
+def test_memory_and_references_that_should_not_move_are_told() -> None:
+    call = Call.of(2, FFA.ID_GET)
+    (outcome,) = predict(system(GUEST), call)
+    page = (2, RX)
+    seen = Observation(
+        (int(FFA.SUCCESS_32), 0, 2, *(0,) * 15),
+        {page: bytes(4096)},
+        {page: bytes(8) + b"\1" + bytes(4087)},
+        {page: 1},
+    )
+    found = match(call, outcome, seen)
+    assert isinstance(found, Misfit)
+    assert found.others == (
+        "memory of guest 0x2 at 0x40001008 has changed",
+        "the page of guest 0x2 at 0x40001000 is held 1 times",
+    )
+
+
+def test_what_lies_behind_a_list_is_as_it_was_or_zero() -> None:
+    caller = replace(GUEST, buffers=held())
+    listing = only(system(caller), FFA.PARTITION_INFO_GET).rx
+    assert listing is not None
+    data = b"".join(each.encode() for each in SECURE)
+    before = b"\xa5" * 4096
+    assert listing.wrong(before, data + before[len(data) :]) == []
+    assert listing.wrong(before, data.ljust(4096, b"\0")) == []
+    assert listing.wrong(before, data.ljust(4096, b"\1"))
+    assert len(listing.wrong(before, bytes(24) + data[24:].ljust(4072, b"\0"))) == 2
+
+
+def test_deviations_add_up_and_name_themselves() -> None:
+    low = Deviation(
+        "reads half",
+        bool,
+        sees=lambda state, call: [(state, Call.of(2, FFA.ID_GET), lambda after: after)],
+    )
+    off = Deviation(
+        "off by one",
+        bool,
+        says=lambda _state, _call, each: [
+            replace(each, registers=(*each.registers[:2], exactly(3), *each.registers[3:]))
+        ],
+    )
+    found = deviating([low, off], system(GUEST), Call.of(2, FFA.RX_RELEASE))
+    assert {each.known for each in found} == {
+        ("reads half",),
+        ("off by one",),
+        ("reads half", "off by one"),
+    }
