@@ -56,13 +56,14 @@ def doublewords(uuid: UUID) -> Words:
 
 uuids = st.sampled_from(UUIDS)
 starts = st.integers(0, 12) | st.sampled_from([0xFFFB, 0xFFFC, 0xFFFF])
-flags = st.sampled_from([0, 0, 1, 2, 3])
+flags = st.sampled_from([0, 0, 0, 1, 1, 2, 3])
 pages = st.sampled_from(PAGES)
+counts = st.sampled_from([1, 1, 1, 1, 2, 0, 0x3F, 0x40, 0x41])
 Sensible = dict[FFA, st.SearchStrategy[Words]]
 
 
 def _map(fid: FFA) -> st.SearchStrategy[Words]:
-    return st.builds(lambda tx, rx: [fid, tx, rx, 1], pages, pages)
+    return st.builds(lambda tx, rx, count: [fid, tx, rx, count], pages, pages, counts)
 
 
 SENSIBLE: Sensible = {
@@ -87,7 +88,9 @@ SENSIBLE: Sensible = {
 }
 """Calls that the model knows, with arguments that can succeed in some state."""
 
-sensible = st.sampled_from(list(SENSIBLE)).flatmap(SENSIBLE.__getitem__)
+RICH = [FFA.RXTX_MAP_32, FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET, FFA.PARTITION_INFO_GET_REGS]
+"""Calls with many arguments: more of them."""
+sensible = st.sampled_from([*SENSIBLE, *RICH]).flatmap(SENSIBLE.__getitem__)
 
 random_arguments = st.builds(
     lambda fid, rest: [int(fid), *rest],
@@ -118,10 +121,15 @@ def _bend(registers: Words, n: int, bend: Callable[[int], int]) -> Words:
     return whole
 
 
-bent = st.builds(
-    _bend,
-    sensible,
-    st.sampled_from([1, 1, 2, 2, 3, 3, 4, 5, 5, 6, 7, 8, 9, 17, 0]),
-    st.sampled_from(BENDS),
+def _in_use(registers: Words) -> st.SearchStrategy[int]:
+    """A field that the call has, now and then one that it should leave zero."""
+    used = range(1, len(registers))
+    return st.sampled_from([*used, *used, *used, *used, 0, 3, 6, 7, 8, 17])
+
+
+bent = sensible.flatmap(
+    lambda registers: st.builds(
+        _bend, st.just(registers), _in_use(registers), st.sampled_from(BENDS)
+    )
 )
 """Level 3: arguments that make sense, with one field bent."""

@@ -22,7 +22,7 @@ from ffashim import FFA, Machine, Vm
 from ffashim.model import Deviation, Pair, inputs, known_of
 from ffashim.model.deviations import DEVIATIONS
 
-EXAMPLES = max(10, int(os.environ.get("FFASHIM_EXAMPLES", "150")) // 2)
+EXAMPLES = int(os.environ.get("FFASHIM_EXAMPLES", "150"))
 STEPS = 30
 CROWD = 8
 
@@ -60,6 +60,11 @@ class Conversations(RuleBasedStateMachine):
     def vm(self, who: int) -> Vm:
         return self.pair.vms[who % len(self.pair.vms)]
 
+    @staticmethod
+    def mapping(vm: Vm, flip: bool = False) -> list[int]:
+        fid = FFA.RXTX_MAP_64 if vm.bits == 64 else FFA.RXTX_MAP_32
+        return [fid, *inputs.PAGES[:2][:: -1 if flip else 1], 1]
+
     def say(self, vm: Vm, registers: list[int]) -> None:
         if self.pair.may_call(vm, registers[0]):
             self.pair.call(vm, *registers)
@@ -94,6 +99,21 @@ class Conversations(RuleBasedStateMachine):
     def call_with_a_bent_field(self, who: int, registers: list[int]) -> None:
         self.say(self.vm(who), registers)
 
+    @rule(who=whose, registers=inputs.bent, version=st.sampled_from([0x1_0001, 0x1_0002]))
+    def bend_a_call_that_could_succeed(self, who: int, registers: list[int], version: int) -> None:
+        vm = self.vm(who)
+        guest = next(iter(self.pair.states)).guest(vm.id)
+        if not guest.settled:
+            self.say(vm, [FFA.VERSION, version])
+        if guest.buffers and guest.buffers.owned:
+            self.say(vm, [FFA.RX_RELEASE])
+        maps = registers[0] & 0xFF == FFA.RXTX_MAP_32 & 0xFF
+        if maps and guest.buffers:
+            self.say(vm, [FFA.RXTX_UNMAP])
+        elif not (maps or guest.buffers):
+            self.say(vm, self.mapping(vm))
+        self.say(vm, registers)
+
     # --- conversations ---------------------------------------------------------------------------
 
     @rule(who=whose, version=st.sampled_from([0x1_0000, 0x1_0001, 0x1_0002, 0x1_0003]))
@@ -106,8 +126,7 @@ class Conversations(RuleBasedStateMachine):
     def start(self, who: int, version: int, flip: bool) -> None:
         vm = self.vm(who)
         self.say(vm, [FFA.VERSION, version])
-        fid = FFA.RXTX_MAP_64 if vm.bits == 64 else FFA.RXTX_MAP_32
-        self.say(vm, [fid, *inputs.PAGES[:2][:: -1 if flip else 1], 1])
+        self.say(vm, self.mapping(vm, flip))
 
     @rule(who=whose, uuid=inputs.uuids)
     def read_the_list(self, who: int, uuid: Any) -> None:
