@@ -35,6 +35,9 @@ def code(file: Path) -> str | None:
 
 
 REPRODUCERS = [file for file in FILES if code(file)]
+fixes = pytest.mark.parametrize(
+    "patch", sorted(FINDINGS.glob("*.patch")), ids=lambda patch: str(patch.name)
+)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +74,13 @@ def test_every_known_defect_has_a_file(suite: dict[str, Any]) -> None:
 
 def test_the_table_lists_every_file() -> None:
     linked = set(re.findall(r"\]\(([\w.-]+)\)", README))
-    assert linked == {path.name for path in FINDINGS.iterdir()} - {"README.md"}
+    assert {file.name for file in FILES} <= linked
+    assert linked <= {path.name for path in FINDINGS.iterdir()}
+
+
+def test_every_fix_is_linked() -> None:
+    text = "\n".join(file.read_text() for file in FILES)
+    assert not [fix.name for fix in FINDINGS.glob("*.patch") if f"]({fix.name})" not in text]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -125,7 +134,7 @@ def test_a_reproducer_fails_where_the_defect_is(
         assert "failed" not in ended
 
 
-@pytest.mark.parametrize("patch", sorted(FINDINGS.glob("*.patch")), ids=lambda file: file.name)
+@fixes
 def test_a_fix_applies(patch: Path, pytestconfig: pytest.Config) -> None:
     specs = pytestconfig.getoption("--xen")
     if specs:
@@ -137,6 +146,33 @@ def test_a_fix_applies(patch: Path, pytestconfig: pytest.Config) -> None:
         pytest.skip("a fix for upstream's master: name a tree by --xen")
     else:
         resolve_default(patches=[patch])
+
+
+@fixes
+def test_a_fix_mends_what_the_reproducer_shows(
+    tree_option: list[str], tmp_path: Path, patch: Path
+) -> None:
+    if not tree_option and OTHERS_FIX.match(patch.name):
+        pytest.skip("a fix for upstream's master: name a tree by --xen")
+    file = FINDINGS / f"{patch.name.partition('.')[0]}.md"
+    if not file.exists():
+        pytest.skip("the fix of a finding without a reproducer of its own")
+    text = code(file)
+    assert text
+    reproducer = tmp_path / "test_reproducer.py"
+    reproducer.write_text(text)
+    command = [sys.executable, "-m", "pytest", "-q", *tree_option, f"--patch={patch}"]
+    done = subprocess.run(
+        [*command, str(reproducer)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if "does not apply" in done.stdout + done.stderr:
+        pytest.skip("made for another tree")
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_suite_is_where_the_links_lead() -> None:
