@@ -115,6 +115,7 @@ def spans(history: Sequence[Commit], answers: Mapping[int, Answers], finding: st
         errors = [answer for answer in here.values() if isinstance(answer, str)]
         if errors and not there:
             lines.append(f"not known at {commit.hash[:12]}: {errors[0]}")
+            continue
         if there and since is None:
             since, with_it = commit, set()
         elif not there and since is not None:

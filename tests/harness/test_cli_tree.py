@@ -15,6 +15,8 @@ import pytest
 from planted import plant
 
 from ffashim import cli
+from ffashim.cli.defects import spans
+from ffashim.cli.matrix import Commit
 from ffashim.source import Tree
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -422,3 +424,15 @@ def test_defects_refuses_to_select_nothing(defects: Command, empty_history: Hist
     done = defects("-k", "nothing")
     assert done.returncode == 2
     assert "error: no known defect" in done.stderr
+
+
+def test_a_commit_at_which_a_probe_fails_ends_nothing() -> None:
+    history = [Commit(str(n) * 40, "2026-01-01", "does something") for n in range(5)]
+    found = [False, True, "a probe failed", True, False]
+    answers = {n: {"n": {"odd": answer}} for n, answer in enumerate(found)}
+    lines = spans(history, answers, "odd")
+    assert lines[0] == f"not known at {'2' * 12}: a probe failed"
+    assert lines[1].split() == [
+        *("since", "1" * 12, "2026-01-01", "does", "something"),
+        *("until", "4" * 12, "2026-01-01", "does", "something"),
+    ]
