@@ -21,6 +21,11 @@
 vaddr_t directmap_virt_start;
 unsigned long directmap_base_pdx = HOST_RAM_MFN;
 unsigned long frametable_base_pdx = HOST_RAM_MFN;
+
+/* Trees of before 2024 compress page numbers unless they are told not to: here there is no hole. */
+unsigned long pfn_pdx_bottom_mask = ~0UL, ma_va_bottom_mask = ~0UL;
+unsigned int pfn_pdx_hole_shift;
+unsigned long pfn_hole_mask, pfn_top_mask, ma_top_mask;
 unsigned long frametable_virt_end;
 unsigned long max_page = HOST_RAM_MFN + HOST_RAM_PAGES;
 
