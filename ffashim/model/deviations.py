@@ -136,7 +136,7 @@ def _late_probe(machine: Machine) -> bool:
 def _late(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
     guest = system.guest(call.caller)
     if call.fid == FFA.VERSION and guest.settled:
-        version = min(Version.parse(call.w(1)), system.profile.version)
+        version = max(V1_0, min(Version.parse(call.w(1)), system.profile.version))
         yield _told(system.having(replace(guest, version=version)), call)
         yield _told(system.having(replace(guest, version=system.profile.version)), call)
 
@@ -361,7 +361,6 @@ DEVIATIONS: list[Deviation] = [
         "serves calls of a guest that has negotiated no version",
         serves_without_version,
         sees=_unsaid,
-        says=_uncounted,
     ),
     Deviation(
         "a version with bit 31 set, which must be zero, is accepted",
@@ -437,6 +436,13 @@ DEVIATIONS: list[Deviation] = [
     Deviation("w3 is not zero for a guest of 1.0", _size_in_1_0_probe, says=_size_in_1_0),
     Deviation("w3 is not zero where only a count is asked", _count_size_probe, says=_count_size),
     Deviation("guests do not count once another one is left over", _lost_probe, says=_lost),
+    Deviation(
+        "a guest without a version is taken from the count, in which it is not",
+        lambda machine: (
+            machine.extension.enabled("FFA_VM_TO_VM") and serves_without_version(machine)
+        ),
+        says=_uncounted,
+    ),
     Deviation("DENIED, not BUSY, while the guest owns its RX buffer", _busy_probe, says=_busy),
 ]
 """In the order in which they add up."""

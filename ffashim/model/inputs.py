@@ -55,10 +55,10 @@ def doublewords(uuid: UUID) -> Words:
 
 
 uuids = st.sampled_from(UUIDS)
-starts = st.integers(0, 12) | st.sampled_from([0xFFFB, 0xFFFC, 0xFFFF])
+starts = st.just(0) | st.integers(0, 12) | st.sampled_from([0xFFFB, 0xFFFC, 0xFFFF])
 flags = st.sampled_from([0, 0, 0, 1, 1, 2, 3])
 pages = st.sampled_from(PAGES)
-counts = st.sampled_from([1, 1, 1, 1, 2, 0, 0x3F, 0x40, 0x41])
+counts = st.sampled_from([1, 1, 1, 1, 1, 1, 1, 1, 2, 0, 0x3F, 0x40, 0x41])
 Sensible = dict[FFA, st.SearchStrategy[Words]]
 
 
@@ -102,6 +102,7 @@ random_arguments = st.builds(
 BENDS: list[Callable[[int], int]] = [
     lambda value: value + 1 & (1 << 64) - 1,
     lambda value: value - 1 & (1 << 64) - 1,
+    lambda value: value ^ 1 << 16,
     lambda value: value ^ 1 << 31,
     lambda value: value ^ 1 << 32,
     lambda value: value ^ 1 << 63,
@@ -127,9 +128,15 @@ def _in_use(registers: Words) -> st.SearchStrategy[int]:
     return st.sampled_from([*used, *used, *used, *used, 0, 3, 6, 7, 8, 17])
 
 
-bent = sensible.flatmap(
+def _soil(registers: Words, upper: int) -> Words:
+    return [registers[0], *(value & 0xFFFF_FFFF | upper << 32 for value in registers[1:])]
+
+
+bent_once = sensible.flatmap(
     lambda registers: st.builds(
         _bend, st.just(registers), _in_use(registers), st.sampled_from(BENDS)
     )
 )
-"""Level 3: arguments that make sense, with one field bent."""
+soiled = st.builds(_soil, sensible, st.sampled_from([1, 0xDEAD_BEEF]))
+bent = bent_once | bent_once | soiled
+"""Level 3: arguments that make sense, with one field bent or all upper halves set."""

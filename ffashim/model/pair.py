@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ffashim import capabilities
 from ffashim.defaults import default_spmc
@@ -118,33 +118,49 @@ class Pair:
             return Reply((LOW, *(0,) * 17))
         self._script.append(self._line(vm, call))
         # Each state's outcomes are known before the call is made: a prediction, not an excuse.
-        expected = [outcome for state in self.states for outcome in predict(state, call)]
+        expected = {state: predict(state, call) for state in self.states}
         before = self._pages()
         try:
             reply = vm.smc(*call.registers)
         except FfashimError as fault:
             raise Disagreement(f"{call} did not return: {fault}\n\n{self.script}") from fault
         seen = Observation(tuple(reply), before, self._pages(), self._held())
-        found = [match(call, outcome, seen) for outcome in expected]
-        after = {each for each in found if isinstance(each, System)}
-        # What a defect does in silence must be known later on; the rest only where Xen differs.
-        used = self._silent if after else self.deviations
-        if used:
-            more = [
-                (o, match(call, o, seen))
-                for state in self.states
-                for o in deviating(used, state, call)
-            ]
-            fitting = [(o, each) for o, each in more if isinstance(each, System)]
-            if not after:
-                self.known.update(finding for o, _ in fitting for finding in o.known)
-            after |= {each for _, each in fitting}
+        found = {
+            state: [match(call, outcome, seen) for outcome in outcomes]
+            for state, outcomes in expected.items()
+        }
+        after = {each for many in found.values() for each in many if isinstance(each, System)}
+        after |= self._deviate(call, seen, found, right=bool(after))
         if not after:
             who = next(iter(self.states)).guest(vm.id)
-            misfits = [each for each in found if isinstance(each, Misfit)]
+            misfits = [each for many in found.values() for each in many if isinstance(each, Misfit)]
             raise Disagreement(f"{explain(call, who, misfits, seen)}\n\n{self.script}")
         self.states = frozenset(after)
         return reply
+
+    def _deviate(
+        self,
+        call: Call,
+        seen: Observation,
+        found: Mapping[System, Sequence[System | Misfit]],
+        right: bool,
+    ) -> set[System]:
+        """Return how things may stand after a known defect; report it unless Xen was ``right``.
+
+        In a state in which Xen was right only what a defect does in silence is looked for: it
+        shows later on.
+        """
+        after = set()
+        for state, many in found.items():
+            fits = any(isinstance(each, System) for each in many)
+            used = self._silent if fits else self.deviations
+            for outcome in deviating(used, state, call) if used else ():
+                then = match(call, outcome, seen)
+                if isinstance(then, System):
+                    after.add(then)
+                    if not right:
+                        self.known.update(outcome.known)
+        return after
 
     def _ends(self, call: Call) -> str | None:
         return next(
