@@ -28,7 +28,7 @@ class Profile:
     """Xen documents: "v1.0 guests may see duplicate SP IDs when firmware provides UUIDs"."""
     lists_caller_since: Version = V1_2
     """A caller of this version finds itself in the list. FF-A 1.2, 13.8, has it there; before, a
-    hypervisor had the choice, and Linux before 6.10 does not expect itself."""
+    hypervisor had the choice, and drivers for older versions do not expect themselves."""
     unmap_of_held_rx: frozenset[FfaError] = frozenset({FfaError.DENIED})
     """FFA_RXTX_UNMAP while the caller owns RX. 7.2.2.4 has it wait, 13.7 names no code."""
     guest_properties: PartitionProperty = (
