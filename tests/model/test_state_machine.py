@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The model and the real handlers, side by side: guests come, talk and go, until the two differ.
 
+FFASHIM_MODEL=1 runs it. It draws at random, and what two known defects of a tree make of each
+other is not all modelled yet, so what it finds has to be looked at, and it is no part of a check.
 FFASHIM_EXAMPLES scales how many conversations there are; --hypothesis-seed repeats a run.
 """
 
@@ -163,6 +165,9 @@ class Conversations(RuleBasedStateMachine):
             self.say(self.vm(who), [FFA.FEATURES, each])
 
 
+@pytest.mark.skipif(
+    os.environ.get("FFASHIM_MODEL", "") in ("", "0"), reason="explores at random: FFASHIM_MODEL=1"
+)
 def test_xen_does_what_the_model_says(xen: Machine, request: pytest.FixtureRequest) -> None:
     deviations = known_of(xen, DEVIATIONS)
     shown: set[str] = set()
