@@ -15,10 +15,12 @@ from ffashim.descriptors import (
     PartitionInfoRegs,
     decode_partition_infos,
 )
+from ffashim.faults import XenDeadlock, XenFault
 from ffashim.ffa import FFA, ID_SECURE, V1_2, PartitionProperty
 from ffashim.machine import Machine, Point
+from ffashim.reply import Reply
 from ffashim.spmc import SecurePartition, Spmc
-from ffashim.vm import UnexpectedReply, Vm
+from ffashim.vm import Call, UnexpectedReply, Vm
 
 # --- defects that tests of several ABIs meet ---------------------------------------------------
 
@@ -146,3 +148,46 @@ def at_each_point(
             machine.restore(start)
             return
         yield answer, results[0]
+
+
+def lock_up(calls: Iterable[Call]) -> bool:
+    """Run calls that have been started to their ends. Tell whether they deadlock.
+
+    What else may go wrong then is not looked at.
+    """
+    try:
+        for call in calls:
+            call.reply()
+    except XenDeadlock:
+        return True
+    except XenFault:
+        pass
+    return False
+
+
+def while_a_guest_enters(machine: Machine) -> tuple[Reply, list[Reply]]:
+    """What FFA_PARTITION_INFO_GET_REGS answers a guest's second vCPU once the first has made the
+    version final, and what at each point of the call that does so.
+    """
+    boot_with(machine, secure_partitions(2))
+    machine.create_vm("1.2")
+    vm = machine.create_vm(vcpus=2)
+    vm.smc(FFA.VERSION, 0x1_0002)
+
+    def enter() -> Reply:
+        return vm.smc(FFA.ID_GET)
+
+    def ask() -> Reply:
+        return vm.vcpus[1].smc(FFA.PARTITION_INFO_GET_REGS)
+
+    found = [reply for _, reply in at_each_point(machine, enter, ask)]
+    enter()
+    return ask(), found
+
+
+def publishes_the_version_first(machine: Machine) -> bool:
+    """Tell whether a guest's version is final before the guest is counted."""
+    if not machine.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    _, found = while_a_guest_enters(machine)
+    return any(reply.ok and reply.x2 >> 16 & 0xFFFF > reply.x2 & 0xFFFF for reply in found)

@@ -7,13 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from ffashim import FFA, FfaError, Machine, Points, Reply, Spmc, Vm, XenFault
+from ffashim import FFA, FfaError, Machine, Points, Reply, Spmc, Vm
 from ffashim.defaults import CRYPTO, MAILBOX
 from ffashim.descriptors import IndirectMessage
-from ffashim.faults import XenDeadlock
 from ffashim.ffa import NOTIF_GET_HYP, V1_1, V1_2
 from ffashim.memory import PAGE
-from ffashim.testing import at_each_point, serves_without_version
+from ffashim.testing import at_each_point, lock_up, serves_without_version
 from ffashim.traffic import (
     NO_SP,
     SP,
@@ -451,13 +450,8 @@ def deadlocks(machine: Machine) -> bool:
                     calls.append(each.vcpus[n].start(fid))
                     for _ in range(steps[n]):
                         calls[-1].step()
-        try:
-            for call in calls:
-                call.reply()
-        except XenDeadlock:
+        if lock_up(calls):
             return True
-        except XenFault:
-            continue
     return False
 
 

@@ -7,9 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from ffashim import FFA, FfaError, Machine, Reply, Vm
+from ffashim import FFA, FfaError, Machine, Vm
 from ffashim.machine import Point, Points
-from ffashim.testing import at_each_point, boot_with, secure_partitions
+from ffashim.testing import (
+    boot_with,
+    publishes_the_version_first,
+    secure_partitions,
+    while_a_guest_enters,
+)
 
 pytestmark = pytest.mark.needs(abi=FFA.PARTITION_INFO_GET_REGS, vm_to_vm=True)
 
@@ -51,29 +56,6 @@ def test_claim_9_a_change_is_whole_once_a_lock_is_released(
     }
 
 
-def while_it_enters(xen: Machine) -> tuple[Reply, list[Reply]]:
-    """What a guest's second vCPU gets at each point of the call by which the guest enters: in the
-    end, and before."""
-    boot_with(xen, secure_partitions(2))
-    xen.create_vm("1.2")
-    vm = xen.create_vm(vcpus=2)
-    vm.smc(FFA.VERSION, 0x1_0002)
-
-    def ask() -> Reply:
-        return vm.vcpus[1].smc(FFA.PARTITION_INFO_GET_REGS)
-
-    found = [reply for _, reply in at_each_point(xen, lambda: enters(vm), ask)]
-    enters(vm)
-    return ask(), found
-
-
-def publishes_the_version_first(xen: Machine) -> bool:
-    if not xen.extension.enabled("FFA_VM_TO_VM"):
-        return False
-    _, found = while_it_enters(xen)
-    return any(reply.ok and reply.x2 >> 16 & 0xFFFF > reply.x2 & 0xFFFF for reply in found)
-
-
 @pytest.mark.known_defect(
     publishes_the_version_first,
     "the version is published before the guest is counted: another vCPU of it gets a current"
@@ -81,7 +63,7 @@ def publishes_the_version_first(xen: Machine) -> bool:
 )
 def test_claim_9_a_guest_that_enters_finds_everybody(xen: Machine) -> None:
     # It can ask only once it has entered, so there is one list that it can find.
-    final, found = while_it_enters(xen)
+    final, found = while_a_guest_enters(xen)
     assert final.ok
     assert found
     assert all(reply == final or reply.error is FfaError.RETRY for reply in found)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from ffashim import FFA, FfaError, Machine, P2m, Points, Reply, Spmc, Vm
-from ffashim.faults import XenDeadlock, XenFault, XenMemory
+from ffashim.faults import XenMemory
 from ffashim.spmc.state import Range
 from ffashim.testing import (
     at_each_point,
     boot_with,
     hides_buffers,
+    lock_up,
     serves_without_version,
 )
 from ffashim.traffic import crashes
@@ -368,13 +369,8 @@ def deadlocks(machine: Machine) -> bool:
             for call, count in zip(calls, steps, strict=True):
                 for _ in range(count):
                     call.step()
-        try:
-            for call in calls:
-                call.reply()
-        except XenDeadlock:
+        if lock_up(calls):
             return True
-        except XenFault:
-            continue
     return False
 
 
