@@ -87,9 +87,11 @@ class Hooks:
     """What a conftest.py may answer, beside pytest's own hooks."""
 
     @pytest.hookspec(firstresult=True)
-    def pytest_ffashim_trees(self, metafunc: pytest.Metafunc, trees: list[Tree]) -> list[Tree]:
-        """Return the trees that a test is to run on. `trees` are those that were asked for."""
-        raise NotImplementedError  # pytest reads the signature
+    def pytest_ffashim_trees(
+        self, metafunc: pytest.Metafunc, trees: list[Tree]
+    ) -> list[Tree] | None:
+        """Return the trees that a test is to run on; None leaves it at `trees`, as asked for."""
+        return None  # never called: pytest reads the signature
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
