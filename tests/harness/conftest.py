@@ -3,11 +3,20 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from planted import plant
 
 from ffashim import Machine, loader
 from ffashim.source import Tree, resolve, resolve_default
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """Let Ctrl-C be heard, by what the tests start too: a shell's background jobs ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
