@@ -3,53 +3,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ffashim.ffa import PAGE_SIZE
+from ffashim.model.exchange import Ask, Frame, Plan, Smc
 from ffashim.model.outcome import Outcome
-from ffashim.model.registers import Call, spelled
+from ffashim.model.registers import Call, Registers, spelled
 from ffashim.model.state import Guest, System
 
 Pages = Mapping[tuple[int, int], bytes]
 """What is in memory: (endpoint, address) of a page, and its bytes."""
 
 
+def _nowhere(_endpoint: int, address: int) -> int:
+    return address
+
+
 @dataclass(frozen=True)
 class Observation:
-    """What a call has done, as far as guests and the machine's owner can see.
+    """What a call has done, as far as guests, the SPMC and the machine's owner can see.
 
     before, after: pages of guests, the caller's buffers among them. held: which of these pages
-    the hypervisor holds references to, and how many.
+    the hypervisor holds references to, and how many. smcs: what the SPMC has seen, and answered.
+    interrupts: (endpoint, vCPU, interrupt ID) of each that was injected. frame: where the pages
+    of guests are.
     """
 
     registers: tuple[int, ...]
     before: Pages
     after: Pages
     held: Mapping[tuple[int, int], int]
+    smcs: tuple[Smc, ...] = ()
+    interrupts: tuple[tuple[int, int, int], ...] = ()
+    frame: Frame = _nowhere
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A plan is what happened: how things stand, and the known defects that it is due to."""
+
+    after: System
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """Why an outcome is not what happened. registers: those that differ."""
+    """Why a plan is not what happened.
 
-    outcome: Outcome
+    step: which SMC it is about, counted from 0; the number of SMCs where it is the guest's answer.
+    allowed, seen: registers as they should be and as they are, where that is the matter.
+    registers: which of them differ. others: what else is wrong, a line each.
+    """
+
+    rule: str
+    step: int
+    allowed: Registers
+    seen: tuple[int, ...]
     registers: tuple[int, ...]
     others: tuple[str, ...]
 
     @property
-    def size(self) -> tuple[bool, int]:
-        """How far it is off. An outcome of another kind, by x0, is the farthest."""
-        return 0 in self.registers, len(self.registers) + len(self.others)
+    def size(self) -> tuple[int, bool, int]:
+        """How far it is off. What fits for more SMCs is nearer, another kind by x0 farther."""
+        return -self.step, 0 in self.registers, len(self.registers) + len(self.others)
 
 
-def match(call: Call, outcome: Outcome, seen: Observation) -> System | Misfit:
-    """Return how things stand if this outcome is what happened, else why it is not."""
-    registers = tuple(
-        n
-        for n, (allowed, value) in enumerate(zip(outcome.registers, seen.registers, strict=True))
-        if value not in allowed
-    )
+def match(call: Call, plan: Plan, seen: Observation, step: int = 0) -> list[Fit | Misfit]:
+    """Follow a plan along what happened: one result for each way that it leaves open."""
+    if isinstance(plan, Outcome):
+        return [_outcome(call, plan, seen, step)]
+    if step >= len(seen.smcs):
+        missing = f"the SPMC has not seen {_name(plan)}"
+        return [Misfit(plan.rule, step, (), (), (), (missing,))]
+    smc = seen.smcs[step]
+    if misfit := _request(plan, smc, step, seen.frame):
+        return [misfit]
+    return [found for then in plan.then(smc.answer) for found in match(call, then, seen, step + 1)]
+
+
+def _name(plan: Ask) -> str:
+    return str(plan.registers[0])
+
+
+def _wrong(allowed: Registers, values: Sequence[int]) -> tuple[int, ...]:
+    pairs = enumerate(zip(allowed, values, strict=True))
+    return tuple(n for n, (each, value) in pairs if value not in each)
+
+
+def _request(plan: Ask, smc: Smc, step: int, frame: Frame) -> Misfit | None:
+    registers = _wrong(plan.registers, smc.request)
+    others = tuple(plan.sent(smc, frame)) if plan.sent and not registers else ()
+    if not registers and not others:
+        return None
+    return Misfit(plan.rule, step, plan.registers, smc.request, registers, others)
+
+
+def _outcome(call: Call, outcome: Outcome, seen: Observation, step: int) -> Fit | Misfit:
+    registers = _wrong(outcome.registers, seen.registers)
     after = outcome.after
     others: list[str] = []
     if not registers and outcome.learn is not None:
@@ -58,17 +110,24 @@ def match(call: Call, outcome: Outcome, seen: Observation) -> System | Misfit:
             others.append(learnt)
         else:
             after = learnt
+    more = [Call(0, smc.request) for smc in seen.smcs[step:]]
+    others += [f"the SPMC has seen {each}, which nobody asked for" for each in more]
     others += _memory(call, outcome, seen)
     others += _references(outcome, seen)
-    return Misfit(outcome, registers, tuple(others)) if registers or others else after
+    others += _interrupts(outcome, seen)
+    if not registers and not others:
+        return Fit(after, outcome.known)
+    return Misfit(outcome.rule, step, outcome.registers, seen.registers, registers, tuple(others))
 
 
 def _memory(call: Call, outcome: Outcome, seen: Observation) -> Iterator[str]:
-    """A call writes to the caller's RX if that is what it is for, and to nothing else."""
-    buffers = outcome.after.guest(call.caller).buffers
+    """A call writes to the RX that it is about, if any, and to nothing else."""
+    buffers, receiver = None, call.caller if outcome.receiver is None else outcome.receiver
+    if outcome.rx is not None:
+        buffers = outcome.after.guest(receiver).buffers
     for page, before in seen.before.items():
         after = seen.after[page]
-        if outcome.rx is not None and buffers and page == (call.caller, buffers.rx):
+        if outcome.rx is not None and buffers and page == (receiver, buffers.rx):
             yield from outcome.rx.wrong(before, after)
         elif before != after:
             at = next(n for n in range(PAGE_SIZE) if before[n] != after[n])
@@ -76,41 +135,67 @@ def _memory(call: Call, outcome: Outcome, seen: Observation) -> Iterator[str]:
 
 
 def _references(outcome: Outcome, seen: Observation) -> Iterator[str]:
-    """Buffers stay the guest's memory while the hypervisor uses them (7.2.2): it holds their
-    pages, and no others.
+    """Buffers and shared memory stay the guest's while others use them (7.2.2, chapter 10): the
+    hypervisor holds their pages, and no others.
     """
-    wanted = {
-        (guest.id, page)
-        for guest in outcome.after.guests
-        if guest.buffers
-        for page in guest.buffers.addresses
-    }
-    for (endpoint, address), count in seen.held.items():
-        if count != ((endpoint, address) in wanted):
-            yield f"the page of guest {endpoint:#x} at {address:#x} is held {count} times"
+    wanted = Counter((guest.id, page) for guest in outcome.after.guests for page in guest.held)
+    for page, count in seen.held.items():
+        if count != wanted[page]:
+            yield (
+                f"the page of guest {page[0]:#x} at {page[1]:#x} is held {count} times,"
+                f" not {wanted[page]}"
+            )
 
 
-def explain(call: Call, who: Guest, misfits: Iterable[Misfit], seen: Observation) -> str:
+def _interrupts(outcome: Outcome, seen: Observation) -> Iterator[str]:
+    """Who is told of notifications: on a vCPU that can take it, by the interrupt that
+    FFA_FEATURES has named (1.2, 10.4).
+    """
+    told = Counter(endpoint for endpoint, _, _ in seen.interrupts)
+    for endpoint in sorted({*told, *outcome.interrupted}):
+        least = endpoint in outcome.interrupted
+        if told[endpoint] < least or (told[endpoint] > least and endpoint not in outcome.reminded):
+            yield f"guest {endpoint:#x} has been interrupted {told[endpoint]} times, not {least:d}"
+    for endpoint, vcpu, intid in seen.interrupts:
+        if vcpu in outcome.after.guest(endpoint).offline:
+            yield f"vCPU {vcpu} of guest {endpoint:#x} was interrupted, and is offline"
+        if intid != outcome.after.profile.notification_interrupt:
+            yield f"interrupt {intid} of guest {endpoint:#x} is not that of notifications"
+
+
+def explain(call: Call, who: Guest | None, misfits: Iterable[Misfit], seen: Observation) -> str:
     """Return a table for people: the nearest outcome beside what happened, register by register."""
     ranked = sorted(misfits, key=lambda each: each.size)
     best = ranked[0]
+    happened = f"{_describe(who)} called {call}" if who else "what happened below"
+    lines = [happened, f"by {best.rule}", ""]
+    for n, smc in enumerate(seen.smcs):
+        mark = "->" if n == best.step else "  "
+        request, answer = Call(0, smc.request), Call(0, smc.answer)
+        lines.append(f"{mark}  the SPMC saw {request}, and answered {answer}")
+    if seen.smcs:
+        lines.append("")
+    if best.allowed:
+        lines += _table(best)
+    lines += [f"-> {each}" for each in best.others]
+    rules = {each.rule for each in ranked} - {best.rule}
+    lines += [f"nor is it what is allowed by {each}" for each in sorted(rules)]
+    return "\n".join(lines)
+
+
+def _table(misfit: Misfit) -> Iterator[str]:
     rows = [("", "register", "the model", "Xen")]
-    names = [allowed.name for allowed in best.outcome.registers]
-    for n, (allowed, value) in enumerate(zip(best.outcome.registers, seen.registers, strict=True)):
-        wrong = n in best.registers
+    names = [allowed.name for allowed in misfit.allowed]
+    for n, (allowed, value) in enumerate(zip(misfit.allowed, misfit.seen, strict=True)):
+        wrong = n in misfit.registers
         if wrong or n < 8 or value or str(allowed) not in ("0x0", "anything"):
             mark = "->" if wrong else ""
             shown = spelled(names[n], value)
             rows.append((mark, f"x{n} {names[n]}".strip(), str(allowed), shown))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{_describe(who)} called {call}", f"by {best.outcome.rule}", ""]
     for row in rows:
         padded = (row[column].ljust(widths[column]) for column in range(3))
-        lines.append("  ".join([*padded, row[3]]).rstrip())
-    lines += [f"-> {each}" for each in best.others]
-    rules = {each.outcome.rule for each in ranked} - {best.outcome.rule}
-    lines += [f"nor is it what is allowed by {each}" for each in sorted(rules)]
-    return "\n".join(lines)
+        yield "  ".join([*padded, row[3]]).rstrip()
 
 
 def _describe(guest: Guest) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ffashim.model.exchange import Plan, changed
 from ffashim.model.outcome import Outcome
 from ffashim.model.registers import Call
 from ffashim.model.rules import predict
@@ -19,6 +20,7 @@ from ffashim.model.state import System
 Restore = Callable[[System], System]
 Sees = Callable[[System, Call], "Iterable[tuple[System, Call, Restore]]"]
 Says = Callable[[System, Call, Outcome], Iterable[Outcome]]
+Does = Callable[[System, Call], Iterable[Plan]]
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class Deviation:
 
     finding: what is wrong. probe: asks a freshly booted machine whether it has the defect.
     sees: which other situation or call the tree takes this one for, and what is then really so.
-    says: what it does instead of an outcome.
+    says: what it does instead of an outcome. does: what it does beside all that is allowed.
     ends: whether the call is the end of the machine, and must not be made.
+    leaves: a regular expression for what the secure world keeps of a guest that is gone.
+    forbidden: one for what it sends the SPMC though FF-A forbids it (see `Spmc.violations`).
     silent: it may change what follows though the answer is as it should be.
     """
 
@@ -36,11 +40,14 @@ class Deviation:
     probe: Callable[[Any], Any]
     sees: Sees | None = None
     says: Says | None = None
+    does: Does | None = None
     ends: Callable[[System, Call], bool] | None = None
+    leaves: str | None = None
+    forbidden: str | None = None
     silent: bool = False
 
 
-def deviating(deviations: Sequence[Deviation], system: System, call: Call) -> list[Outcome]:
+def deviating(deviations: Sequence[Deviation], system: System, call: Call) -> list[Plan]:
     """Return what a tree with these defects may do beyond what is allowed; they add up."""
     situations: list[tuple[System, Call, Restore, tuple[str, ...]]] = [(system, call, _same, ())]
     for each in deviations:
@@ -50,24 +57,37 @@ def deviating(deviations: Sequence[Deviation], system: System, call: Call) -> li
                 for seen, request, before, known in situations
                 for other, instead, restore in each.sees(seen, request)
             ]
-    outcomes = [
-        replace(outcome, after=restore(outcome.after), known=known)
-        for other, instead, restore, known in situations
-        for outcome in predict(other, instead)
-    ]
+    right: list[Plan] = []
+    wrong: list[Plan] = []
+    for other, instead, restore, known in situations:
+        for plan in predict(other, instead):
+            (wrong if known else right).extend(_noted(plan, restore, known))
+        for each in deviations:
+            if each.does is not None:
+                for plan in each.does(other, instead):
+                    wrong += _noted(plan, restore, (*known, each.finding))
     for each in deviations:
         if each.says is not None:
-            outcomes += list(_said(each, system, call, outcomes))
-    return [outcome for outcome in outcomes if outcome.known]
+            wrong += [new for plan in (*right, *wrong) for new in _said(each, system, call, plan)]
+    return wrong
 
 
-def _said(
-    deviation: Deviation, system: System, call: Call, outcomes: Sequence[Outcome]
-) -> Iterator[Outcome]:
-    assert deviation.says is not None
-    for outcome in outcomes:
-        for instead in deviation.says(system, call, outcome):
+def _noted(plan: Plan, restore: Restore, known: tuple[str, ...]) -> Iterator[Plan]:
+    def note(outcome: Outcome) -> Iterator[Outcome]:
+        yield replace(outcome, after=restore(outcome.after), known=(*outcome.known, *known))
+
+    return changed(plan, note)
+
+
+def _said(deviation: Deviation, system: System, call: Call, plan: Plan) -> Iterator[Plan]:
+    says = deviation.says
+    assert says is not None
+
+    def change(outcome: Outcome) -> Iterator[Outcome]:
+        for instead in says(system, call, outcome):
             yield replace(instead, known=(*outcome.known, deviation.finding))
+
+    return changed(plan, change)
 
 
 def _same(system: System) -> System:

@@ -12,19 +12,44 @@ from collections.abc import Iterator
 from dataclasses import replace
 from uuid import UUID
 
+from ffashim import capabilities
 from ffashim.descriptors import NIL
 from ffashim.faults import XenMemory
-from ffashim.ffa import FFA, PAGE_SIZE, V1_0, V1_1, FfaError, PartitionProperty, Version
+from ffashim.ffa import (
+    FFA,
+    ID_SECURE,
+    MSG_FLAG_FRAMEWORK,
+    PAGE_SIZE,
+    V1_0,
+    V1_1,
+    FfaError,
+    PartitionProperty,
+    Version,
+)
 from ffashim.machine import Machine
+from ffashim.model.contents import HEADER_1_1, SIZE, Listing
 from ffashim.model.deviation import Deviation, Restore
-from ffashim.model.outcome import SIZE, Listing, Outcome, error, high, success
+from ffashim.model.direct import RESPONSE, passed_on, told
+from ffashim.model.exchange import Answer, Ask, Plan, relayed, request
+from ffashim.model.outcome import Outcome, error, high, success
 from ffashim.model.partitions import guests, secure
-from ffashim.model.registers import ZERO, Allowed, Call, answer, either, exactly, status
+from ffashim.model.registers import ZERO, Allowed, Call, answer, either, exactly, function, status
 from ffashim.model.rules import exists
 from ffashim.model.state import System
 from ffashim.model.version import MBZ
-from ffashim.testing import boot_with, described, serves_without_version
-from ffashim.traffic import crashes
+from ffashim.testing import boot_with, described, hides_buffers, serves_without_version
+from ffashim.traffic import (
+    SP,
+    bind,
+    crashes,
+    direct,
+    guest,
+    handle_of,
+    send2,
+    share,
+    transaction,
+    version_of,
+)
 from ffashim.vm import Vm
 
 COUNT = 1
@@ -49,7 +74,7 @@ def _guest(machine: Machine, version: str = "1.1", bits: int = 64) -> Vm:
     return vm
 
 
-# --- FFA_VERSION ---------------------------------------------------------------------------------
+# --- FFA_VERSION -------------------------------------------------------------------------------
 
 
 Seen = Iterator[tuple[System, Call, Restore]]
@@ -141,7 +166,7 @@ def _late(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
         yield _told(system.having(replace(guest, version=system.profile.version)), call)
 
 
-# --- FFA_FEATURES --------------------------------------------------------------------------------
+# --- FFA_FEATURES ------------------------------------------------------------------------------
 
 
 def _reports(vm: Vm, what: int) -> bool:
@@ -182,7 +207,7 @@ def _set(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
         yield error(outcome.after, call, "", FfaError.INVALID_PARAMETERS, FfaError.DENIED)
 
 
-# --- RX and TX -----------------------------------------------------------------------------------
+# --- RX and TX ---------------------------------------------------------------------------------
 
 MAPS = (FFA.RXTX_MAP_32, FFA.RXTX_MAP_64)
 
@@ -222,7 +247,31 @@ def _unmap(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
         yield success(outcome.after.having(replace(guest, buffers=None)), call, "")
 
 
-# --- FFA_PARTITION_INFO_GET ----------------------------------------------------------------------
+def _hides(system: System, call: Call) -> Seen:
+    """To it, guests' buffers are none of the SPMC's business."""
+    secure = system.secure
+    if secure.knows_buffers:
+        blind = replace(secure, calls=secure.calls - {FFA.RX_ACQUIRE})
+        yield (
+            replace(system, secure=blind),
+            call,
+            lambda after: replace(after, secure=secure),
+        )
+
+
+def _sends_anyway(system: System, call: Call) -> Iterator[Plan]:
+    """Whether the SPMC knows TX is not asked."""
+    caller = system.guest(call.caller)
+    if call.fid != FFA.MSG_SEND2 or not call.tx or not exists(system, caller, call.fid):
+        return
+    now = system.settled(caller)
+    offset, receiver, sender, size = struct.unpack_from("<8xIHHI", call.tx)
+    if sender == caller.id and receiver & ID_SECURE and size and offset >= HEADER_1_1:
+        registers = request(FFA.MSG_SEND2, exactly(caller.id << 16))
+        yield relayed(now, call, "", registers, lambda _: [success(now, call, "")])
+
+
+# --- FFA_PARTITION_INFO_GET --------------------------------------------------------------------
 
 
 def _gets(call: Call) -> bool:
@@ -243,7 +292,7 @@ def _size_in_1_0_probe(machine: Machine) -> bool:
 
 
 def _size_in_1_0(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
-    if _gets(call) and outcome.rx and outcome.rx.size != SIZE:
+    if _gets(call) and isinstance(outcome.rx, Listing) and outcome.rx.size != SIZE:
         yield _register(outcome, 3, either({outcome.rx.size, SIZE}, "descriptor size"))
 
 
@@ -265,7 +314,7 @@ def _no_state_probe(machine: Machine) -> bool:
 
 
 def _no_state(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
-    if outcome.rx is not None:
+    if isinstance(outcome.rx, Listing):
         known = {each.id for each in outcome.after.guests}
         plain = tuple(
             replace(each, properties=each.properties & ~int(PartitionProperty.AARCH64_STATE))
@@ -322,7 +371,7 @@ def _busy(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
         yield _register(outcome, 2, status(FfaError.DENIED))
 
 
-# --- FFA_PARTITION_INFO_GET_REGS -----------------------------------------------------------------
+# --- FFA_PARTITION_INFO_GET_REGS ---------------------------------------------------------------
 
 
 def _lost_probe(machine: Machine) -> bool:
@@ -354,6 +403,196 @@ def _lost(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
         indices = total - 1 | partitions - 1 << 16 | SIZE << 48
         known = after.tag << 32 if after.tag is not None else 0
         yield _register(outcome, 2, Allowed(frozenset({indices | known}), told.name, told.mask))
+
+
+# --- messages ----------------------------------------------------------------------------------
+
+DIRECT = (FFA.MSG_SEND_DIRECT_REQ_32, FFA.MSG_SEND_DIRECT_REQ_64)
+
+
+def _framework_probe(machine: Machine) -> bool:
+    vm = guest(machine, buffers=False)
+    direct_to(vm, MSG_FLAG_FRAMEWORK | 4)
+    return any(each.rule == "framework-from-vm" for each in machine.spmc.violations)
+
+
+def direct_to(vm: Vm, flags: int) -> None:
+    """Send a direct request with flags."""
+    vm.smc(FFA.MSG_SEND_DIRECT_REQ_32, vm.id << 16 | SP, flags)
+
+
+def _framework(system: System, call: Call) -> Iterator[Plan]:
+    sender, receiver = call.w(1) >> 16, call.w(1) & 0xFFFF
+    caller = system.guest(call.caller)
+    if (
+        call.fid in DIRECT
+        and call.w(2) & MSG_FLAG_FRAMEWORK
+        and sender == caller.id
+        and receiver & ID_SECURE
+        and exists(system, caller, call.fid)
+    ):
+        yield passed_on(system.settled(caller), system.settled(caller).guest(caller.id), call)
+
+
+def _idle_probe(machine: Machine) -> bool:
+    if FFA.RUN not in capabilities.handled(machine):
+        return False
+    machine.boot()
+    return guest(machine, buffers=False).smc(FFA.RUN, SP << 16).error is FfaError.ABORTED
+
+
+def _idle(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    if call.fid == FFA.RUN and FFA.MSG_WAIT in outcome.registers[0]:
+        yield error(outcome.after, call, "", FfaError.ABORTED)
+
+
+def _tells_probe(machine: Machine) -> bool:
+    if FFA.RUN not in capabilities.handled(machine):
+        return False
+    machine.boot()
+    one, two = guest(machine, buffers=False), guest(machine, buffers=False)
+    machine.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).delay(1)
+    direct(one, 0x5EC)
+    return 0x5EC in two.smc(FFA.RUN, SP << 16)
+
+
+def _tells(system: System, call: Call) -> Iterator[Plan]:
+    caller = system.guest(call.caller)
+    receiver = call.w(1) >> 16
+    if call.fid != FFA.RUN or not receiver & ID_SECURE or not exists(system, caller, call.fid):
+        return
+    now = system.settled(caller)
+
+    def then(reply: Answer) -> Iterator[Plan]:
+        if reply[0] & LOW in RESPONSE.values():
+            left = frozenset(pair for pair in now.running if pair[0] != receiver)
+            yield told(replace(now, running=left), call, "", reply)
+
+    yield Ask(request(FFA.RUN, exactly(call.w(1))), then, "")
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+SHARES = (FFA.MEM_SHARE_32, FFA.MEM_SHARE_64)
+
+
+def _long_probe(machine: Machine) -> bool:
+    return guest(machine).smc(FFA.MEM_SHARE_64, PAGE_SIZE + 16, PAGE_SIZE + 16).ok
+
+
+def _long(system: System, call: Call) -> Iterator[Plan]:
+    caller = system.guest(call.caller)
+    fits = call.w(1) == call.w(2) > PAGE_SIZE and not call.argument(3)
+    if call.fid in SHARES and fits and caller.buffers and exists(system, caller, call.fid):
+        yield success(system.settled(caller), call, "")
+
+
+def _tag_probe(machine: Machine) -> bool:
+    vm = guest(machine)
+    handle = handle_of(share(vm, transaction(vm, tag=7)))
+    return bool(machine.spmc.memory.shares[handle].tag == 0)
+
+
+def _tag(system: System, call: Call) -> Seen:
+    if call.fid in SHARES and any(call.tx[16:24]):
+        yield system, replace(call, tx=call.tx[:16] + bytes(8) + call.tx[24:]), _same
+
+
+def _flags_probe(machine: Machine) -> bool:
+    vm = guest(machine)
+    return share(vm, transaction(vm, flags=1)).ok
+
+
+def _flags(system: System, call: Call) -> Seen:
+    if call.fid in SHARES and call.tx[4:5] != b"\0":
+        yield system, replace(call, tx=call.tx[:4] + b"\0" + call.tx[5:]), _same
+
+
+def _x3_probe(machine: Machine) -> bool:
+    vm = guest(machine)
+    data = transaction(vm).encode(version_of(vm))
+    vm.tx.write(data)
+    return not vm.smc(FFA.MEM_SHARE_32, len(data), len(data), 1 << 32).ok
+
+
+def _x3(system: System, call: Call) -> Iterator[Plan]:
+    caller = system.guest(call.caller)
+    if (
+        call.fid == FFA.MEM_SHARE_32
+        and call.registers[3] >> 32
+        and exists(system, caller, call.fid)
+    ):
+        yield error(system.settled(caller), call, "", FfaError.NOT_SUPPORTED)
+
+
+# --- notifications -----------------------------------------------------------------------------
+
+
+def _wide_probe(machine: Machine) -> bool:
+    if FFA.NOTIFICATION_INFO_GET_32 not in capabilities.handled(machine):
+        return False
+    machine.boot()
+    vm = guest(machine, buffers=False)
+    bind(vm, 1)
+    machine.spmc.notifications.notify(SP, vm.id, 1)
+    return vm.smc(FFA.NOTIFICATION_INFO_GET_32).fid == FFA.SUCCESS_64
+
+
+def _wide(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    if call.fid == FFA.NOTIFICATION_INFO_GET_32 and FFA.SUCCESS_32 in outcome.registers[0]:
+        yield _register(outcome, 0, function(FFA.SUCCESS_64))
+
+
+def _bitmap_probe(machine: Machine) -> bool:
+    if FFA.NOTIFICATION_BIND not in capabilities.handled(machine):
+        return False
+    machine.boot()
+    vm = guest(machine, buffers=False)
+    bind(vm, 1)
+    machine.spmc.notifications.notify(SP, vm.id, 1)
+    vm.destroy()
+    return vm.id in machine.spmc.state.bitmaps
+
+
+def _filled_probe(machine: Machine) -> bool:
+    vm = guest(machine)
+    if machine.spmc.messages.send(SP, vm.id, b"hello") is not None:
+        return False
+    return vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
+
+
+def _filled(system: System, call: Call) -> Iterator[Plan]:
+    caller = system.guest(call.caller)
+    if call.fid == FFA.RX_RELEASE and caller.buffers and caller.buffers.filled_below:
+        yield error(system.settled(caller), call, "", FfaError.DENIED)
+
+
+def _deaf_probe(machine: Machine) -> bool:
+    if not machine.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    sender, receiver = guest(machine), machine.create_vm("1.1", vcpus=2)
+    receiver.map_rxtx()
+    receiver.offline()
+    send2(sender, receiver.id)
+    return [each.vcpu for each in machine.virqs] != [1]
+
+
+def _deaf(system: System, call: Call) -> Seen:
+    """It tells the first vCPU, whether it is online or not."""
+    known = {each.id: each.offline for each in system.guests}
+    if call.fid != FFA.MSG_SEND2 or not any(0 in each for each in known.values()):
+        return
+
+    def restore(after: System) -> System:
+        for each in after.guests:
+            after = after.having(replace(each, offline=known[each.id]))
+        return after
+
+    deaf = tuple(
+        replace(each, offline=frozenset(range(each.vcpus)) if 0 in each.offline else each.offline)
+        for each in system.guests
+    )
+    yield replace(system, guests=deaf), call, restore
 
 
 DEVIATIONS: list[Deviation] = [
@@ -444,5 +683,40 @@ DEVIATIONS: list[Deviation] = [
         says=_uncounted,
     ),
     Deviation("DENIED, not BUSY, while the guest owns its RX buffer", _busy_probe, says=_busy),
+    Deviation(
+        "never asks for FFA_RX_ACQUIRE, so the SPMC is not told of any guest's buffers",
+        hides_buffers,
+        sees=_hides,
+        does=_sends_anyway,
+        forbidden=r"MSG_SEND2: VM \d+ has no TX buffer here",
+    ),
+    Deviation(
+        "passes on framework messages of guests",
+        _framework_probe,
+        does=_framework,
+        forbidden="framework-from-vm",
+    ),
+    Deviation("ABORTED where an idle SP answers FFA_MSG_WAIT", _idle_probe, says=_idle),
+    Deviation(
+        "a guest that runs an SP gets the answer meant for another guest",
+        _tells_probe,
+        does=_tells,
+    ),
+    Deviation("FFA_SUCCESS, handle 0, for a descriptor longer than TX", _long_probe, does=_long),
+    Deviation("drops the tag: the SP that retrieves with it is refused", _tag_probe, sees=_tag),
+    Deviation("ignores the flags of a memory transaction", _flags_probe, sees=_flags),
+    Deviation("FFA_MEM_SHARE_32 reads all of x3 as the buffer's address", _x3_probe, does=_x3),
+    Deviation("FFA_SUCCESS_64 in answer to FFA_NOTIFICATION_INFO_GET_32", _wide_probe, says=_wide),
+    Deviation(
+        "does not collect what is pending: the SPMC keeps the bitmap, and the ID is lost",
+        _bitmap_probe,
+        leaves="notification bitmap",
+    ),
+    Deviation(
+        "RX that the SPMC has filled can never be released: Xen takes it for free",
+        _filled_probe,
+        does=_filled,
+    ),
+    Deviation("tells a vCPU that is offline of a full RX buffer", _deaf_probe, sees=_deaf),
 ]
 """In the order in which they add up."""

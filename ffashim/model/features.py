@@ -24,13 +24,15 @@ def features(system: System, guest: Guest, call: Call) -> Iterator[Outcome]:
     w2 has a meaning for FFA_MEM_RETRIEVE_REQ and such only, and is SBZ elsewhere.
     """
     what = call.w(1)
-    if what in (Feature.NOTIF_PEND_INTR, Feature.SCHEDULE_RECV_INTR):
-        if FFA.NOTIFICATION_GET in system.profile.calls:
-            yield success(
-                system, call, "13.3, Table 13.13", either(PRIVATE, "interrupt ID", "0 to 31")
-            )
-        else:
-            yield from _absent(system, call)
+    if what == Feature.NOTIF_PEND_INTR and exists(system, guest, FFA.NOTIFICATION_GET):
+        own = system.profile.notification_interrupt
+        yield success(system, call, "13.3, Table 13.13", exactly(own, "interrupt ID"))
+    elif what == Feature.SCHEDULE_RECV_INTR and exists(system, guest, FFA.NOTIFICATION_GET):
+        # A guest may schedule receivers of its own (9.5): another of its private interrupts.
+        others = set(PRIVATE) - {system.profile.notification_interrupt}
+        told = either(others, "interrupt ID", "0 to 31, another one")
+        yield success(system, call, "13.3, Table 13.13", told)
+        yield from _absent(system, call)
     elif what in (FFA.RXTX_MAP_32, FFA.RXTX_MAP_64) and exists(system, guest, what):
         # w2[1:0]: aligned to 4 KiB, as 0 says. Since 1.2, [31:16]: the most pages, 0 is any.
         most = system.profile.rxtx_pages << 16 if guest.version and guest.version >= V1_2 else 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
 from ffashim.descriptors import NIL
-from ffashim.ffa import FFA, PAGE_SIZE
+from ffashim.ffa import FFA, MSG_FLAG_FRAMEWORK, PAGE_SIZE
 from ffashim.machine import RAM_BASE
 from ffashim.model.pair import RAM_PAGES, WATCHED
 
@@ -62,6 +62,61 @@ counts = st.sampled_from([1, 1, 1, 1, 1, 1, 1, 1, 2, 0, 0x3F, 0x40, 0x41])
 Sensible = dict[FFA, st.SearchStrategy[Words]]
 
 
+SELF = 0xCA11
+"""Stands for the caller's own ID in arguments: `addressed()` puts it in."""
+partitions = st.sampled_from([0x8001, 0x8001, 0x8001, 0x8002, 0x8003, 0x8004, 0x80FF, 2])
+vcpus = st.sampled_from([0, 0, 0, 1, 7])
+pairs = st.builds(
+    lambda sender, receiver: sender << 16 | receiver,
+    st.sampled_from([SELF] * 12 + [0, 2, 3, 0x8001]),
+    partitions,
+)
+"""Sender and receiver of what a guest sends."""
+notifications = st.one_of(
+    st.sampled_from([1, 1, 2, 3, 1 << 32, 1 << 63, 0, (1 << 64) - 1]), st.integers(0, (1 << 64) - 1)
+)
+
+
+def halves(bits: int) -> Words:
+    """Return 64 bits as two registers hold them."""
+    return [bits & 0xFFFF_FFFF, bits >> 32]
+
+
+def addressed(registers: Words, endpoint: int) -> Words:
+    """Return registers with the caller's ID where `SELF` stands in x1."""
+    if len(registers) < 2:
+        return registers
+    x1 = registers[1]
+    for shift in (0, 16):
+        if x1 >> shift & 0xFFFF == SELF:
+            x1 = x1 & ~(0xFFFF << shift) | endpoint << shift
+    return [registers[0], x1, *registers[2:]]
+
+
+def _direct(fid: FFA) -> st.SearchStrategy[Words]:
+    return st.builds(
+        lambda pair, flag, message: [fid, pair, flag, *message],
+        pairs,
+        st.sampled_from([0] * 8 + [1, MSG_FLAG_FRAMEWORK, MSG_FLAG_FRAMEWORK | 4]),
+        st.lists(numbers, max_size=5),
+    )
+
+
+def _share(fid: FFA) -> st.SearchStrategy[Words]:
+    length = st.sampled_from([96, 112, 128, 80, 48, 4096, 4097, 0])
+    return st.builds(lambda all_of_it: [fid, all_of_it, all_of_it], length)
+
+
+def _notification(fid: FFA) -> st.SearchStrategy[Words]:
+    return st.builds(
+        lambda sender, receiver, flag, bits: [fid, sender << 16 | receiver, flag, *halves(bits)],
+        partitions,
+        st.sampled_from([SELF] * 8 + [2, 3, 0]),
+        st.sampled_from([0] * 6 + [1, 2, 1 << 31]),
+        notifications,
+    )
+
+
 def _map(fid: FFA) -> st.SearchStrategy[Words]:
     return st.builds(lambda tx, rx, count: [fid, tx, rx, count], pages, pages, counts)
 
@@ -85,10 +140,46 @@ SENSIBLE: Sensible = {
         uuids,
         starts,
     ),
+    FFA.MSG_SEND_DIRECT_REQ_32: _direct(FFA.MSG_SEND_DIRECT_REQ_32),
+    FFA.MSG_SEND_DIRECT_REQ_64: _direct(FFA.MSG_SEND_DIRECT_REQ_64),
+    FFA.MSG_SEND_DIRECT_REQ2: st.builds(
+        lambda pair, uuid, message: [FFA.MSG_SEND_DIRECT_REQ2, pair, *doublewords(uuid), *message],
+        pairs,
+        uuids,
+        st.lists(numbers, max_size=14),
+    ),
+    FFA.RUN: st.builds(lambda sp, vcpu: [FFA.RUN, sp << 16 | vcpu], partitions, vcpus),
+    FFA.MSG_SEND2: st.sampled_from([0, 0, 0, 2]).map(lambda flag: [FFA.MSG_SEND2, 0, flag]),
+    FFA.MEM_SHARE_32: _share(FFA.MEM_SHARE_32),
+    FFA.MEM_SHARE_64: _share(FFA.MEM_SHARE_64),
+    FFA.MEM_RECLAIM: st.builds(
+        lambda handle, flag: [FFA.MEM_RECLAIM, handle & 0xFFFF_FFFF, handle >> 32, flag],
+        st.sampled_from([0x12_0000_0001, 0x12_0000_0002, 0, (1 << 64) - 1]),
+        flags,
+    ),
+    FFA.NOTIFICATION_BIND: _notification(FFA.NOTIFICATION_BIND),
+    FFA.NOTIFICATION_UNBIND: _notification(FFA.NOTIFICATION_UNBIND),
+    FFA.NOTIFICATION_SET: st.builds(
+        lambda pair, flag, bits: [FFA.NOTIFICATION_SET, pair, flag, *halves(bits)],
+        pairs,
+        st.sampled_from([0, 0, 0, 1, 2, 1 << 16, 1 << 31]),
+        notifications,
+    ),
+    FFA.NOTIFICATION_GET: st.builds(
+        lambda vcpu, guest, flag: [FFA.NOTIFICATION_GET, vcpu << 16 | guest, flag],
+        st.sampled_from([0, 0, 0, 0, 1, 5]),
+        st.sampled_from([SELF, SELF, SELF, SELF, 2, 3]),
+        st.sampled_from([0xF, 5, 1, 4, 8, 2, 0, 0x10, 0x8000_0000]),
+    ),
+    FFA.NOTIFICATION_INFO_GET_32: st.just([FFA.NOTIFICATION_INFO_GET_32]),
+    FFA.NOTIFICATION_INFO_GET_64: st.just([FFA.NOTIFICATION_INFO_GET_64]),
 }
 """Calls that the model knows, with arguments that can succeed in some state."""
 
-RICH = [FFA.RXTX_MAP_32, FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET, FFA.PARTITION_INFO_GET_REGS]
+RICH = [
+    FFA.RXTX_MAP_32, FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET, FFA.PARTITION_INFO_GET_REGS,
+    FFA.MSG_SEND_DIRECT_REQ_32, FFA.NOTIFICATION_BIND, FFA.NOTIFICATION_GET,
+]  # fmt: skip
 """Calls with many arguments: more of them."""
 sensible = st.sampled_from([*SENSIBLE, *RICH]).flatmap(SENSIBLE.__getitem__)
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An outcome that FF-A allows: the registers, what is in RX, and how things stand afterwards."""
+"""An outcome that FF-A allows: registers, what lands in RX, interrupts, how things then stand."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ffashim.descriptors import PartitionInfo, decode_partition_infos
 from ffashim.ffa import FFA, V1_2, FfaError
+from ffashim.model.contents import Contents
 from ffashim.model.registers import (
     FUNCTION,
     SUCCESS,
@@ -25,31 +24,6 @@ from ffashim.model.registers import (
 )
 from ffashim.model.state import System
 
-SIZE_1_0, SIZE = 8, 24
-"""Bytes of a partition information descriptor, in 1.0 and since (Table 13.37)."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What lands in RX: these descriptors, in any order, from its start on (13.8)."""
-
-    partitions: tuple[PartitionInfo, ...]
-    size: int
-
-    def wrong(self, before: bytes, after: bytes) -> list[str]:
-        """Return what is not as it should be. What lies behind the list is as it was, or zero:
-        anything else would be somebody else's.
-        """
-        end = len(self.partitions) * self.size
-        found = Counter(decode_partition_infos(after[:end], len(self.partitions), self.size))
-        wanted = Counter(self.partitions)
-        lines = [f"RX lacks {each}" for each in (wanted - found).elements()]
-        lines += [f"RX holds {each}" for each in (found - wanted).elements()]
-        if after[end:] not in (before[end:], bytes(len(after) - end)):
-            lines.append(f"RX behind the list, from byte {end} on, is neither as it was nor zero")
-        return lines
-
-
 Learn = Callable[[System, Sequence[int]], "System | str"]
 """What an answer tells beyond what was known: the system with that, or why it cannot be."""
 
@@ -58,14 +32,20 @@ Learn = Callable[[System, Sequence[int]], "System | str"]
 class Outcome:
     """One outcome.
 
-    rule: where FF-A says so. after: how things stand then. rx: what lands in RX, None is nothing.
+    rule: where FF-A says so. after: how things stand then.
+    rx: what lands in RX, None is nothing; receiver: whose, None is the caller's.
+    interrupted: guests that must be told by the interrupt for notifications; reminded: those that
+        may be told again, as they have not looked yet.
     learn: what registers together tell. known: defects of the tree that it is due to.
     """
 
     registers: Registers
     after: System
     rule: str
-    rx: Listing | None = None
+    rx: Contents | None = None
+    receiver: int | None = None
+    interrupted: frozenset[int] = frozenset()
+    reminded: frozenset[int] = frozenset()
     learn: Learn | None = field(default=None, compare=False)
     known: tuple[str, ...] = ()
 
@@ -89,7 +69,7 @@ def success(
     rule: str,
     *results: Allowed,
     after: System | None = None,
-    rx: Listing | None = None,
+    rx: Contents | None = None,
 ) -> Outcome:
     """FFA_SUCCESS_32 with results from w2 on; the rest is reserved and zero (chapter 12)."""
     registers = answer((SUCCESS, ZERO, *results), high(system, call))

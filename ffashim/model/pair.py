@@ -1,34 +1,54 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The model and a machine side by side: every call is made on both, until they differ."""
+"""The model and a machine side by side: all that happens, happens on both, until they differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from ffashim import capabilities
-from ffashim.defaults import default_spmc
+from ffashim.defaults import default_spmc, partitions
 from ffashim.descriptors import PartitionInfo
 from ffashim.errors import FfashimError
-from ffashim.ffa import FFA, ID_SECURE
+from ffashim.ffa import FFA, ID_SECURE, FfaError, Version
 from ffashim.machine import Machine
-from ffashim.memory import PAGE
-from ffashim.model.compare import Misfit, Observation, explain, match
+from ffashim.memory import PAGE, P2m
+from ffashim.model.compare import Fit, Misfit, Observation, explain, match
 from ffashim.model.deviation import Deviation, deviating
+from ffashim.model.exchange import Plan, Smc
+from ffashim.model.interrupt import schedule_receivers
 from ffashim.model.profile import Profile
 from ffashim.model.registers import LOW, Call
 from ffashim.model.rules import modelled, predict
-from ffashim.model.state import Guest, System
+from ffashim.model.script import Script
+from ffashim.model.state import Guest, Secure, System
 from ffashim.reply import Reply
-from ffashim.testing import boot_with, secure_partitions
+from ffashim.spmc import SecurePartition, Spmc
+from ffashim.spmc.messages import is_framework
+from ffashim.spmc.script import On
+from ffashim.testing import secure_partitions
 from ffashim.vm import Vm
 
 RAM_PAGES = 16
-WATCHED = (*range(6), RAM_PAGES - 1)
+WATCHED = (*range(8), RAM_PAGES - 1)
 """Pages of each guest that are compared before and after each call."""
+WITH_DESCRIPTOR = frozenset({FFA.MEM_SHARE_64, FFA.RXTX_MAP_64})
+"""SMCs of the hypervisor's that come with a descriptor in its TX."""
 
 
 class Disagreement(AssertionError):
     """Xen has done what FF-A does not allow, or the model is wrong."""
+
+
+class Structure(Protocol):
+    """Something of `ffashim.descriptors` that lies in memory."""
+
+    def encode(self, version: Version) -> bytes:
+        """Return its bytes in a version of FF-A."""
+        ...
 
 
 def profile_of(machine: Machine) -> Profile:
@@ -43,6 +63,8 @@ class Pair:
 
     machine: is booted anew. partitions: so many secure partitions, None for the default ones.
     deviations: defects that its tree is known to have.
+    below: the version of the SPMC, "" for the highest that the tree takes, None for no SPMC.
+    without: functions that the SPMC does not implement.
 
     The model may not know which of several states the machine is in, as FF-A leaves some things
     open: it goes on with all that fit what was seen.
@@ -53,6 +75,8 @@ class Pair:
         machine: Machine,
         partitions: int | None = None,
         deviations: Iterable[Deviation] = (),
+        below: str | None = "",
+        without: Sequence[FFA] = (),
     ) -> None:
         profile = profile_of(machine)
         self.machine = machine
@@ -60,107 +84,119 @@ class Pair:
         self._silent = tuple(each for each in self.deviations if each.silent)
         self.known: set[str] = set()
         """What known defects have shown."""
-        if partitions is None:
-            machine.boot(default_spmc(machine.extension))
-        else:
-            boot_with(machine, secure_partitions(partitions))
-        listed = tuple(
-            PartitionInfo.decode(descriptor)
-            for partition in machine.spmc.state.partitions
-            for descriptor in partition.descriptors.values()
-            if partition.id & ID_SECURE
-        )
-        self.states = frozenset({System(profile, listed)})
+        self.spmc = _world(machine, partitions, below, without)
+        machine.boot(self.spmc)
+        self.states = frozenset({System(profile, _secure(self.spmc))})
         self.vms: list[Vm] = []
         """Guests that live."""
-        self._names: dict[Vm, str] = {}
-        given = "" if partitions is None else f", partitions={partitions}"
-        self._script = [f"pair = Pair(xen{given})"]
+        self.script = Script(partitions, below, without)
+        self._sent: dict[int, bytes] = {}
+        self.spmc.witness = self._witness
 
-    # --- what happens ----------------------------------------------------------------------------
+    # --- guests ----------------------------------------------------------------------------------
 
     def guest(self, bits: int = 64, vcpus: int = 1) -> Vm:
         """Create a guest that has said nothing yet."""
-        vm = self.machine.create_vm(bits=bits, vcpus=vcpus, ram_pages=RAM_PAGES)
+        self._behave()
+        taken = {vm.domid for vm in self.vms} | {n - 1 for n in self.spmc.state.bitmaps}
+        domid = next(n for n in itertools.count(1) if n not in taken)
+        vm = self.machine.create_vm(bits=bits, vcpus=vcpus, domid=domid, ram_pages=RAM_PAGES)
         vm.memory.allocate(RAM_PAGES)  # the test deals them out itself
         guest = Guest(vm.id, bits, (vm.memory.base, vm.memory.end), vcpus)
         self.states = frozenset(state.having(guest) for state in self.states)
         self.vms.append(vm)
-        name = self._names[vm] = f"guest_{len(self._names)}"
-        vcpus_given = f", vcpus={vcpus}" if vcpus != 1 else ""
-        self._script.append(f"{name} = pair.guest({bits}{vcpus_given})")
+        self.script.guest(vm, bits, vcpus)
         return vm
 
     def destroy(self, vm: Vm) -> None:
-        """Destroy a guest: nothing of it is left."""
-        self._script.append(f"pair.destroy({self._names[vm]})")
+        """Destroy a guest: nothing of it is left, once partitions work for it no longer and do
+        not use its memory.
+        """
+        self.script.event("destroy", vm)
+        self._behave()
+        for sp, running in list(self.spmc.state.running.items()):
+            if running.request[1] >> 16 & 0xFFFF == vm.id:
+                del self.spmc.state.running[sp]
+        for handle, share in list(self.spmc.memory.shares.items()):
+            for sp in share.retrieved if share.sender == vm.id else ():
+                self.spmc.memory.relinquish(sp, handle)
         freed = vm.destroy()
         self.vms.remove(vm)
         self.states = frozenset(state.without(vm.id) for state in self.states)
-        if not freed or self.machine.spmc.residue(vm.id):
-            left = self.machine.spmc.residue(vm.id) or ["memory that Xen still holds"]
-            raise Disagreement("\n".join(["of a guest that is gone is left:", *left, self.script]))
+        left = [] if freed else ["memory that Xen still holds"]
+        left += [each for each in self.spmc.residue(vm.id) if not self._knows("leaves", each)]
+        if left:
+            raise Disagreement("\n".join(["of a guest that is gone is left:", *left, self.test]))
+
+    def _behave(self) -> None:
+        """The secure world does as it should while guests come and go: what else becomes of that
+        is for tests/abi.
+        """
+        self.spmc.state.rules.clear()
+
+    def put(
+        self, vm: Vm, address: int, what: bytes | Structure, version: Version | None = None
+    ) -> None:
+        """Let a guest write to its memory, as much as there is room for in the page."""
+        self.script.event("put", vm, address, what, *([version] if version else []))
+        data = what if isinstance(what, bytes) else what.encode(version or Version(1, 1))
+        vm.memory.write(address, data[: PAGE - address % PAGE])
+
+    def set_type(self, vm: Vm, address: int, kind: P2m) -> None:
+        """Change what a page of a guest is to Xen."""
+        self.script.event("set_type", vm, address, kind)
+        vm.memory.set_type(address, kind)
+        self._change(vm, lambda guest: replace(
+            guest,
+            barred=guest.barred - {address} if kind is P2m.RAM_RW else guest.barred | {address},
+        ))  # fmt: skip
+
+    def online(self, vm: Vm, vcpu: int, value: bool) -> None:
+        """Take a vCPU up or down."""
+        self.script.event("online", vm, vcpu, value)
+        vm.vcpus[vcpu].online() if value else vm.vcpus[vcpu].offline()
+        self._change(vm, lambda guest: replace(
+            guest, offline=guest.offline - {vcpu} if value else guest.offline | {vcpu}
+        ))  # fmt: skip
+
+    def _change(self, vm: Vm, change: Callable[[Guest], Guest]) -> None:
+        self.states = frozenset(state.having(change(state.guest(vm.id))) for state in self.states)
+
+    # --- calls -----------------------------------------------------------------------------------
 
     def may_call(self, vm: Vm, fid: int) -> bool:
         """Whether the model knows what becomes of a function."""
         return all(modelled(state.profile, fid & LOW) for state in self.states)
 
-    def call(self, vm: Vm, fid: int, *registers: int) -> Reply:
+    def call(self, vm: Vm, fid: int, *registers: int, vcpu: int = 0, scarce: int = 0) -> Reply:
         """Make a call on both. Raises Disagreement if Xen does what FF-A does not allow.
 
+        scarce: that many allocations of Xen's succeed, and then one fails; 0 is none.
         A call that is known to end the machine of this tree is not made; its answer is what a
         function gets that nobody knows.
         """
         given = (fid, *registers) if vm.bits == 64 else (v & LOW for v in (fid, *registers))
-        call = Call.of(vm.id, *given)
+        call = replace(Call.of(vm.id, *given), tx=self._tx(vm), scarce=bool(scarce))
         if end := self._ends(call):
             self.known.add(end)
             return Reply((LOW, *(0,) * 17))
-        self._script.append(self._line(vm, call))
-        # Each state's outcomes are known before the call is made: a prediction, not an excuse.
+        self.script.call(vm, call.registers, vcpu, scarce)
+        # Each state's plans are made before the call is: a prediction, not an excuse.
         expected = {state: predict(state, call) for state in self.states}
-        before = self._pages()
-        try:
-            reply = vm.smc(*call.registers)
-        except FfashimError as fault:
-            raise Disagreement(f"{call} did not return: {fault}\n\n{self.script}") from fault
-        seen = Observation(tuple(reply), before, self._pages(), self._held())
-        found = {
-            state: [match(call, outcome, seen) for outcome in outcomes]
-            for state, outcomes in expected.items()
-        }
-        after = {each for many in found.values() for each in many if isinstance(each, System)}
-        after |= self._deviate(call, seen, found, right=bool(after))
-        if not after:
-            who = next(iter(self.states)).guest(vm.id)
-            misfits = [each for many in found.values() for each in many if isinstance(each, Misfit)]
-            raise Disagreement(f"{explain(call, who, misfits, seen)}\n\n{self.script}")
-        self.states = frozenset(after)
-        return reply
+        if scarce:
+            self.machine.fail_allocation(scarce)
+        replies: list[Reply] = []
+        seen = self._watch(
+            str(call), lambda: replies.append(vm.vcpus[vcpu].smc(*call.registers)), replies
+        )
+        if scarce:
+            self.machine.fail_allocation(0, 0)
+        self._compare(call, seen, expected)
+        return replies[0]
 
-    def _deviate(
-        self,
-        call: Call,
-        seen: Observation,
-        found: Mapping[System, Sequence[System | Misfit]],
-        right: bool,
-    ) -> set[System]:
-        """Return how things may stand after a known defect; report it unless Xen was ``right``.
-
-        In a state in which Xen was right only what a defect does in silence is looked for: it
-        shows later on.
-        """
-        after = set()
-        for state, many in found.items():
-            fits = any(isinstance(each, System) for each in many)
-            used = self._silent if fits else self.deviations
-            for outcome in deviating(used, state, call) if used else ():
-                then = match(call, outcome, seen)
-                if isinstance(then, System):
-                    after.add(then)
-                    if not right:
-                        self.known.update(outcome.known)
-        return after
+    def _tx(self, vm: Vm) -> bytes:
+        buffers = next(iter(self.states)).guest(vm.id).buffers
+        return bytes(vm.memory.page(buffers.tx)) if buffers else b""
 
     def _ends(self, call: Call) -> str | None:
         return next(
@@ -172,7 +208,118 @@ class Pair:
             None,
         )
 
+    # --- the secure world -------------------------------------------------------------------------
+
+    def answer(self, fid: FFA, code: int) -> None:
+        """Let the SPMC refuse the next SMC of a function with this status."""
+        self.script.event("answer", fid, code)
+        self._of_guests(fid).error(code, times=1)
+
+    def preempt(self, fid: FFA, times: int) -> None:
+        """Let the next direct request find its partition preempted so many times."""
+        self.script.event("preempt", fid, times)
+        self._of_guests(fid).delay(times)
+
+    def garble(self, fid: FFA, register: int, value: int) -> None:
+        """Let a register of the next answer to a function hold something else."""
+        self.script.event("garble", fid, register, value)
+        self._of_guests(fid).garble(
+            lambda _, reply: (*reply[:register], value, *reply[register + 1 :]), times=1
+        )
+
+    def _of_guests(self, fid: FFA) -> On:
+        return self.spmc.on(fid).when(lambda x: not is_framework(x))
+
+    def borrow(self, handle: int, back: bool) -> None:
+        """Let a partition use memory that is shared with it, or relinquish it."""
+        self.script.event("borrow", handle, back)
+        sp = self.spmc.memory.shares[handle].borrowers[0][0]
+        use = self.spmc.memory.relinquish if back else self.spmc.memory.retrieve
+        use(sp, handle)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; nothing that guests see comes of it."""
+        self.script.event("advance", seconds)
+
+        def wait() -> None:
+            self.machine.advance(seconds)
+
+        self._below(wait)
+
+    def notify(self, sp: int, vm: Vm, bits: int) -> None:
+        """Let a partition notify a guest that has bound these notifications to it."""
+        self.script.event("notify", sp, vm, bits)
+        self._below(lambda: self.spmc.notifications.notify(sp, vm.id, bits))
+
+    def send(self, sp: int, vm: Vm, payload: bytes) -> FfaError | None:
+        """Let a partition send a guest a message: None, or why the SPMC could not deliver it."""
+        self.script.event("send", sp, vm, payload)
+        errors: list[FfaError | None] = []
+
+        def send() -> int | None:
+            errors.append(self.spmc.messages.send(sp, vm.id, payload))
+            return vm.id if errors[0] is None else None
+
+        self._below(send)
+        return errors[0]
+
+    def _below(self, action: Callable[[], int | None]) -> None:
+        """Something happens below; whether an interrupt comes of it, is seen.
+
+        action: returns the endpoint whose RX the SPMC has filled, if it has filled one.
+        """
+        done: list[int | None] = []
+        seen = self._watch(
+            "the secure world's doing", lambda: done.append(action()), [Reply((0,) * 18)]
+        )
+        states = self.states
+        if (filled := done[0]) is not None:
+            states = frozenset(_filled_below(state, filled) for state in states)
+            # What the SPMC has written there is its own doing.
+            theirs = {page: data for page, data in seen.after.items() if page[0] == filled}
+            seen = replace(seen, before={**seen.before, **theirs})
+        if seen.smcs or seen.interrupts:
+            expected = {state: schedule_receivers(state) for state in states}
+            self._compare(Call.of(0, 0), seen, expected)
+        else:
+            self.states = states
+
     # --- what is seen ----------------------------------------------------------------------------
+
+    def _watch(
+        self, what: str, action: Callable[[], object], replies: Sequence[Reply]
+    ) -> Observation:
+        """Do something, and see what comes of it. ``replies`` holds the guest's answer then."""
+        first = len(self.spmc.log.entries)
+        interrupts = len(self.machine.virqs)
+        self._sent.clear()
+        before = self._pages()
+        try:
+            action()
+        except FfashimError as fault:
+            raise Disagreement(f"{what} did not return: {fault}\n\n{self.test}") from fault
+        smcs = tuple(
+            Smc(request, answer, self._sent.get(n, b""))
+            for n, (request, answer) in enumerate(self.spmc.log.entries[first:], first)
+            if request is not None and answer is not None
+        )
+        return Observation(
+            tuple(replies[0]), before, self._pages(), self._held(), smcs,
+            tuple((each.domain + 1, each.vcpu, each.intid)
+                  for each in self.machine.virqs[interrupts:]),
+            self._frame,
+        )  # fmt: skip
+
+    def _witness(self, registers: tuple[int, ...]) -> None:
+        """Keep what the hypervisor's TX holds as an SMC is made: it is used again and again."""
+        own = self.spmc.state.hypervisor
+        if registers[0] & LOW in WITH_DESCRIPTOR and own is not None:
+            data = self.spmc.host.read(own.tx[0].base, PAGE)
+            self._sent[len(self.spmc.log.entries) - 1] = data
+
+    def _frame(self, endpoint: int, address: int) -> int:
+        vm = next(vm for vm in self.vms if vm.id == endpoint)
+        return vm.memory.machine_address(address)
 
     def _watched(self) -> list[tuple[Vm, int]]:
         return [(vm, vm.memory.base + n * PAGE) for vm in self.vms for n in WATCHED]
@@ -183,32 +330,93 @@ class Pair:
     def _held(self) -> dict[tuple[int, int], int]:
         return {(vm.id, page): vm.memory.references(page) for vm, page in self._watched()}
 
-    # --- what is told ----------------------------------------------------------------------------
+    # --- comparison ------------------------------------------------------------------------------
 
-    def _line(self, vm: Vm, call: Call) -> str:
-        registers = list(call.registers)
-        while len(registers) > 1 and not registers[-1]:
-            registers.pop()
-        try:
-            first = f"FFA.{FFA(registers[0]).name}"
-        except ValueError:
-            first = hex(registers[0])
-        rest = [str(value) if value < 10 else hex(value) for value in registers[1:]]
-        return f"pair.call({', '.join([self._names[vm], first, *rest])})"
+    def _compare(
+        self, call: Call, seen: Observation, expected: Mapping[System, Sequence[Plan]]
+    ) -> None:
+        """Go on with the states that fit what was seen. Raises Disagreement if none does."""
+        found = {
+            state: [each for plan in plans for each in match(call, plan, seen)]
+            for state, plans in expected.items()
+        }
+        after = {each.after for many in found.values() for each in many if isinstance(each, Fit)}
+        right = bool(after)
+        after |= self._deviate(call, seen, found, right)
+        if not after:
+            who = next(iter(expected)).guest(call.caller) if call.caller else None
+            misfits = [each for many in found.values() for each in many if isinstance(each, Misfit)]
+            raise Disagreement(f"{explain(call, who, misfits, seen)}\n\n{self.test}")
+        for line in map(str, self.spmc.violations):
+            if not self._knows("forbidden", line):
+                raise Disagreement(f"the SPMC was sent what FF-A forbids: {line}\n\n{self.test}")
+        self.spmc.violations.clear()
+        self.states = frozenset(after)
+
+    def _deviate(
+        self,
+        call: Call,
+        seen: Observation,
+        found: Mapping[System, Sequence[Fit | Misfit]],
+        right: bool,
+    ) -> set[System]:
+        """Return how things may stand after a known defect; report it unless Xen was ``right``.
+
+        In a state in which Xen was right only what a defect does in silence is looked for: it
+        shows later on.
+        """
+        after = set()
+        for state, many in found.items():
+            fits = any(isinstance(each, Fit) for each in many)
+            used = self._silent if fits else self.deviations
+            for plan in deviating(used, state, call) if used and call.caller else ():
+                for then in match(call, plan, seen):
+                    if isinstance(then, Fit):
+                        after.add(then.after)
+                        if not right:
+                            self.known.update(then.known)
+        return after
+
+    def _knows(self, what: str, line: str) -> bool:
+        """Whether what a line says is a known defect."""
+        patterns = {each.finding: getattr(each, what) for each in self.deviations}
+        known = {name for name, pattern in patterns.items() if pattern and re.search(pattern, line)}
+        self.known.update(known)
+        return bool(known)
 
     @property
-    def script(self) -> str:
+    def test(self) -> str:
         """What has happened, as a test that can be put into a file and run."""
-        return "\n".join(
-            [
-                "from ffashim import FFA, Machine",
-                "from ffashim.model import Pair",
-                "",
-                "",
-                "def test_xen_does_what_the_model_says(xen: Machine) -> None:",
-                *(f"    {line}" for line in self._script),
-            ]
-        )
+        return str(self.script)
+
+
+def _filled_below(state: System, endpoint: int) -> System:
+    guest = state.guest(endpoint)
+    assert guest.buffers is not None, "the SPMC fills no buffer of which it was not told"
+    buffers = replace(guest.buffers, owned=True, filled_below=True)
+    return state.having(replace(guest, buffers=buffers))
+
+
+def _world(machine: Machine, count: int | None, below: str | None, without: Sequence[FFA]) -> Spmc:
+    default = default_spmc(machine.extension)
+    version = default.version if below == "" else below
+    chosen: Iterable[SecurePartition]
+    chosen = partitions() if count is None else secure_partitions(count)
+    return Spmc(version, chosen, features_off=without)
+
+
+def _secure(spmc: Spmc) -> Secure:
+    """What a hypervisor has to know of the secure world, once it has booted."""
+    if spmc.version is None:
+        return Secure()
+    listed = tuple(
+        PartitionInfo.decode(descriptor)
+        for partition in spmc.state.partitions
+        for descriptor in partition.descriptors.values()
+        if partition.id & ID_SECURE
+    )
+    calls = frozenset(fid for fid in FFA if fid in spmc.state.abis)
+    return Secure(spmc.state.negotiated, calls, listed)
 
 
 def known_of(machine: Machine, deviations: Sequence[Deviation]) -> list[Deviation]:

@@ -10,7 +10,10 @@ from uuid import UUID
 
 from ffashim.descriptors import NIL, PartitionInfo
 from ffashim.ffa import FFA, PAGE_SIZE, PARTITION_INFO_COUNT_ONLY, V1_0, FfaError
-from ffashim.model.outcome import SIZE, SIZE_1_0, Listing, Outcome, error, success
+from ffashim.model.buffers import filling
+from ffashim.model.contents import SIZE, SIZE_1_0, Listing
+from ffashim.model.exchange import Answer, Ask, Plan, refused, request, succeeded
+from ffashim.model.outcome import Outcome, error, success
 from ffashim.model.registers import ALL, ZERO, Allowed, Call, either, exactly, function
 from ffashim.model.rules import rule
 from ffashim.model.state import Guest, System
@@ -22,8 +25,9 @@ INDICES = 1 << 16
 def secure(system: System, uuid: UUID) -> tuple[PartitionInfo, ...]:
     """Return the secure partitions with a UUID; it is not repeated to who has named it (13.8)."""
     if uuid == NIL:
-        return system.partitions
-    return tuple(replace(each, uuid=NIL) for each in system.partitions if each.uuid == uuid)
+        return system.secure.partitions
+    named = (each for each in system.secure.partitions if each.uuid == uuid)
+    return tuple(replace(each, uuid=NIL) for each in named)
 
 
 def guests(system: System, caller: Guest, uuid: UUID) -> tuple[Guest, ...]:
@@ -44,9 +48,10 @@ def listed(system: System, caller: Guest, uuid: UUID) -> tuple[PartitionInfo, ..
 
 
 @rule(FFA.PARTITION_INFO_GET)
-def partition_info_get(system: System, guest: Guest, call: Call) -> Iterator[Outcome]:
+def partition_info_get(system: System, guest: Guest, call: Call) -> Iterator[Plan]:
     """w1 to w4 UUID, w5 flags; bit 0, since 1.1, asks for the count alone (Table 13.34)."""
-    uuid = UUID(bytes=struct.pack("<4I", *(call.w(n) for n in range(1, 5))))
+    words = [call.w(n) for n in range(1, 5)]
+    uuid = UUID(bytes=struct.pack("<4I", *words))
     flags = call.w(5)
     count_only = bool(flags & PARTITION_INFO_COUNT_ONLY)
     found = listed(system, guest, uuid)
@@ -55,26 +60,67 @@ def partition_info_get(system: System, guest: Guest, call: Call) -> Iterator[Out
         errors.add(FfaError.INVALID_PARAMETERS)  # G3: Hafnium; w5 is MBZ in 1.0
     if uuid != NIL and not found:
         errors.add(FfaError.INVALID_PARAMETERS)  # R3
-    if not count_only or guest.version == V1_0:
-        if guest.buffers is None:
-            errors |= {FfaError.DENIED, FfaError.BUSY}  # G5: Xen and Hafnium differ
-        elif guest.buffers.owned:
-            errors.add(FfaError.BUSY)  # G4: FF-A ACS checklist, rule 6
+    fills = not count_only or guest.version == V1_0
+    if fills and guest.buffers is None:
+        errors |= {FfaError.DENIED, FfaError.BUSY}  # G5: Xen and Hafnium differ
+    elif fills and guest.buffers is not None and guest.buffers.owned:
+        errors.add(FfaError.BUSY)  # G4: FF-A ACS checklist, rule 6
     if errors:
-        yield error(system, call, "13.8", *errors)
+        failed = error(system, call, "13.8", *errors)
+        yield from _perhaps_asking(system, call, words, [failed])
+        if fills and guest.buffers is not None:
+            # It may have taken RX before it found out.
+            yield from filling(
+                system, call, "13.8", guest,
+                lambda _: _perhaps_asking(system, call, words, [failed]),
+            )  # fmt: skip
         return
     if count_only:
-        yield success(system, call, "13.8: the count alone", exactly(len(found), "count"))
+        counted = success(system, call, "13.8: the count alone", exactly(len(found), "count"))
+        yield from _perhaps_asking(system, call, words, [counted])
         return
+
+    def fill(filled: System) -> Iterator[Plan]:
+        yield from _perhaps_asking(system, call, words, list(_filled(system, filled, call, found)))
+
+    yield from filling(system, call, "13.8", guest, fill)
+
+
+def _filled(
+    system: System, filled: System, call: Call, found: Sequence[PartitionInfo]
+) -> Iterator[Outcome]:
+    guest = filled.guest(call.caller)
     assert guest.buffers is not None
-    after = system.having(replace(guest, buffers=replace(guest.buffers, owned=True)))
     for listing in listings(system, guest, found):
         count = len(listing.partitions)
         if count * listing.size > guest.buffers.pages * PAGE_SIZE:
             yield error(system, call, "13.8: RX is too small", FfaError.NO_MEMORY)  # G8
             continue
         told = ZERO if listing.size == SIZE_1_0 else exactly(SIZE, "descriptor size")
-        yield success(system, call, "13.8", exactly(count, "count"), told, after=after, rx=listing)
+        yield success(filled, call, "13.8", exactly(count, "count"), told, rx=listing)
+
+
+def _perhaps_asking(
+    system: System, call: Call, words: Sequence[int], plans: Sequence[Plan]
+) -> Iterator[Plan]:
+    """Whether a hypervisor has kept the list, or asks the SPMC each time, is its own business."""
+    yield from plans
+    if FFA.PARTITION_INFO_GET not in system.secure.calls:
+        return
+
+    def told(answer: Answer) -> Iterator[Plan]:
+        if not succeeded(answer):
+            yield refused(system, call, "13.8: the SPMC refuses", answer)
+            yield from plans  # it may know better: guests are not the SPMC's business
+        elif answer[3]:
+            # The list is in the hypervisor's own RX, which it gives back (13.5).
+            yield Ask(request(FFA.RX_RELEASE), lambda _: plans, "13.5")
+        else:
+            yield from plans
+
+    asked = (either({word, 0}, "UUID") for word in words)
+    flags = either({0, PARTITION_INFO_COUNT_ONLY}, "flags")
+    yield Ask(request(FFA.PARTITION_INFO_GET, *asked, flags), told, "13.8: asking the SPMC")
 
 
 def listings(system: System, guest: Guest, found: Sequence[PartitionInfo]) -> Iterator[Listing]:
@@ -89,7 +135,7 @@ def listings(system: System, guest: Guest, found: Sequence[PartitionInfo]) -> It
 
 
 @rule(FFA.PARTITION_INFO_GET_REGS)
-def partition_info_get_regs(system: System, guest: Guest, call: Call) -> Iterator[Outcome]:
+def partition_info_get_regs(system: System, guest: Guest, call: Call) -> Iterator[Plan]:
     """x1, x2 UUID, x3[15:0] start index, x3[31:16] tag; the rest is SBZ (Table 13.41)."""
     uuid = UUID(bytes=struct.pack("<2Q", *call.registers[1:3]))
     start, tag = call.registers[3] & 0xFFFF, call.registers[3] >> 16 & 0xFFFF

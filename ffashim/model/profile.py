@@ -16,12 +16,14 @@ class Profile:
     version: the FF-A version that it implements.
     calls: the ABIs that it implements; most are optional at a virtual instance (Table 13.1, 4.7).
     vm_to_vm: whether guests see each other.
+    notification_interrupt: the interrupt by which guests are told of notifications.
     """
 
     name: str
     version: Version
     calls: frozenset[FFA]
     vm_to_vm: bool = False
+    notification_interrupt: int = 8
     rxtx_pages: int = 1
     """The largest RX and TX. Xen documents: "Maps only one 4k page as RX and TX buffers"."""
     repeats_ids_in_1_0: bool = True
@@ -39,3 +41,7 @@ class Profile:
     """What guests are told that guests can do, beside their width (Table 13.37)."""
     descriptors_in_registers: int = 5
     """As many as x3 to x17 hold: it fills them (13.9)."""
+    shared_pages: int = 128
+    """Xen documents: "at most 512 kB large memory regions"."""
+    shared_regions: int = 32
+    """Xen documents: "at most 32 shared memory regions per guest"."""

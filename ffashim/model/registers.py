@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ffashim.ffa import FFA, NREGS, FfaError, fid_name
 
@@ -78,11 +78,16 @@ ANYTHING = Allowed(None)
 
 @dataclass(frozen=True)
 class Call:
-    """A guest's call: x0 to x17 as it left them, and which guest it was."""
+    """A guest's call: which guest it was, and x0 to x17 as it left them.
+
+    caller: its endpoint ID. tx: what is in its TX buffer, empty where it has none.
+    scarce: the hypervisor has no memory left for what the call may need.
+    """
 
     caller: int
-    """Its endpoint ID."""
     registers: tuple[int, ...]
+    tx: bytes = field(default=b"", repr=False)
+    scarce: bool = False
 
     @classmethod
     def of(cls, caller: int, *registers: int) -> Call:

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a call to the outcomes that FF-A allows: what holds for all calls, then the call's rule."""
+"""What FF-A allows to become of a call: what holds for all calls, then the call's own rule."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from ffashim.errors import FfashimError
-from ffashim.ffa import FFA, V1_2, is_64bit, is_ffa
-from ffashim.model.outcome import Outcome, unknown, unsupported
+from ffashim.ffa import FFA, V1_2, FfaError, is_64bit, is_ffa
+from ffashim.model.exchange import Plan
+from ffashim.model.outcome import Outcome, error, unknown, unsupported
 from ffashim.model.profile import Profile
 from ffashim.model.registers import ANYTHING, Call
 from ffashim.model.state import Guest, System
 
-Rule = Callable[[System, Guest, Call], Iterable[Outcome]]
+Rule = Callable[[System, Guest, Call], Iterable[Plan]]
 _rules: dict[int, Rule] = {}
 
 SINCE_1_2 = frozenset({FFA.PARTITION_INFO_GET_REGS, FFA.MSG_SEND_DIRECT_REQ2})
@@ -23,6 +25,30 @@ PHYSICAL = frozenset(
 """A hypervisor's own requests, at the physical instance only (17.1, 17.2, 13.4)."""
 LIKE_ALL_RESULTS = frozenset({FFA.ERROR, FFA.SUCCESS_32, FFA.SUCCESS_64, FFA.INTERRUPT})
 """Answers: no requests at the virtual instance (chapter 12)."""
+BELOW = {
+    FFA.MSG_SEND_DIRECT_REQ_32: FFA.MSG_SEND_DIRECT_REQ_32,
+    FFA.MSG_SEND_DIRECT_REQ_64: FFA.MSG_SEND_DIRECT_REQ_64,
+    FFA.MSG_SEND_DIRECT_REQ2: FFA.MSG_SEND_DIRECT_REQ2,
+    FFA.RUN: FFA.RUN,
+    FFA.MEM_SHARE_32: FFA.MEM_SHARE_64,
+    FFA.MEM_SHARE_64: FFA.MEM_SHARE_64,
+    FFA.MEM_RECLAIM: FFA.MEM_RECLAIM,
+    FFA.NOTIFICATION_BIND: FFA.NOTIFICATION_BIND,
+    FFA.NOTIFICATION_UNBIND: FFA.NOTIFICATION_UNBIND,
+    FFA.NOTIFICATION_SET: FFA.NOTIFICATION_SET,
+}
+"""What is between guests and secure partitions only: there if the SPMC has this function."""
+OF_BOTH_WORLDS = {
+    FFA.MSG_SEND2: FFA.MSG_SEND2,
+    FFA.NOTIFICATION_GET: FFA.NOTIFICATION_GET,
+    FFA.NOTIFICATION_INFO_GET_32: FFA.NOTIFICATION_GET,
+    FFA.NOTIFICATION_INFO_GET_64: FFA.NOTIFICATION_GET,
+}
+"""What is between guests too: there if the SPMC has this function, or guests see each other."""
+
+
+CALLERS_FAULT = frozenset({FfaError.INVALID_PARAMETERS, FfaError.DENIED, FfaError.BUSY})
+"""What a caller is told of its arguments and buffers."""
 
 
 class NotModelled(FfashimError):
@@ -50,15 +76,20 @@ def exists(system: System, guest: Guest, fid: int) -> bool:
         return False
     if guest.bits == 32 and is_64bit(fid):
         return False  # SMCCC 1.2, 2.5: the 64-bit convention is for AArch64
+    below = system.secure.calls
+    if fid in BELOW and BELOW[FFA(fid)] not in below:
+        return False
+    if fid in OF_BOTH_WORLDS and OF_BOTH_WORLDS[FFA(fid)] not in below:
+        return system.profile.vm_to_vm
     return fid not in SINCE_1_2 or (guest.version is not None and guest.version >= V1_2)
 
 
-def predict(system: System, call: Call) -> list[Outcome]:
+def predict(system: System, call: Call) -> list[Plan]:
     """Return all that may become of a call. Raises NotModelled."""
-    return list(_outcomes(system, call))
+    return list(_plans(system, call))
 
 
-def _outcomes(system: System, call: Call) -> Iterator[Outcome]:
+def _plans(system: System, call: Call) -> Iterator[Plan]:
     guest = system.guest(call.caller)
     fid = call.fid
     if not is_ffa(fid):
@@ -79,11 +110,18 @@ def _outcomes(system: System, call: Call) -> Iterator[Outcome]:
     if not exists(system, guest, fid):
         for each in _before_and_after(system, guest):
             yield from unsupported(each, call, "chapter 12: a call that is not there")
+            if exists(_with_all_below(each), guest, fid):
+                # It is the SPMC that lacks it: what is wrong with the call may be found first.
+                yield error(each, call, "chapter 12: the SPMC lacks it", *CALLERS_FAULT)
         return
     if fid not in _rules:
         raise NotModelled(f"{call} is not in the model yet")
     system = system.settled(guest)
     yield from _rules[fid](system, system.guest(guest.id), call)
+
+
+def _with_all_below(system: System) -> System:
+    return replace(system, secure=replace(system.secure, calls=frozenset(FFA)))
 
 
 def _before_and_after(system: System, guest: Guest) -> set[System]:

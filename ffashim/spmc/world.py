@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,6 +73,7 @@ class Spmc:
 
     `violations` holds what the specification forbids the hypervisor to send. `notes` holds what
     it merely frowns on, and requests whose state made no sense once a script had lied about it.
+    `witness`, if set, is called with the registers of each SMC before it is answered.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Spmc:
         self.log = Log()
         self.violations: list[Finding] = []
         self.notes: list[Finding] = []
+        self.witness: Callable[[Regs], None] | None = None
         self._host: SecureHost | None = None
         self._current: Regs = UNKNOWN
         self.state = self._fresh(tag)
@@ -122,6 +124,8 @@ class Spmc:
         entry: Entry = [regs, None]
         self.log.entries.append(entry)
         self._current = regs
+        if self.witness is not None:
+            self.witness(regs)
         answer = script.apply(self, regs) if self.state.rules else None
         if answer is None:
             answer = self.answer(regs)
