@@ -27,6 +27,9 @@ from ffashim.spmc import Spmc
 from ffashim.variants import variants
 from ffashim.vm import Vm
 
+EXPLORED_PROPERTY = "ffashim.explored"
+"""The key in a test's ``user_properties`` of how much the model has explored."""
+
 _extensions: dict[tuple[object, ...], Extension] = {}
 _MACHINE = pytest.StashKey[Machine]()
 _NEW = pytest.StashKey[list[str]]()
@@ -66,6 +69,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "ABI or option that it does not have is new as well",
     )
     group.addoption("--cc", default=None, metavar="CMD", help="the C compiler")
+    group.addoption(
+        "--explore",
+        choices=("none", "quick", "ci", "night"),
+        default="none",
+        help="how much the model explores: the same little each time (quick), ten minutes (ci), or "
+        "eight hours, going on where the last night has stopped (night); default: none",
+    )
+    group.addoption(
+        "--explore-seconds",
+        type=float,
+        default=None,
+        metavar="N",
+        help="how long all of --explore=ci or night shall take",
+    )
+    group.addoption(
+        "--example-database",
+        default=None,
+        metavar="WHERE",
+        help="a directory or redis:// address that keeps what exploring has found, and that "
+        "several machines may share; default: in ffashim's cache",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -171,6 +195,7 @@ def pytest_terminal_summary(
     for name, before, outcomes in (
         ("xen", "tested ", None),
         ("baseline", "", None),
+        (EXPLORED_PROPERTY, "explored ", None),
         (MENDED_PROPERTY, "mended: ", ("passed",)),
         (NEW_PROPERTY, "new defect: ", ("failed",)),
     ):

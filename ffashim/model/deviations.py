@@ -31,11 +31,12 @@ from ffashim.model.contents import HEADER_1_1, SIZE, Listing
 from ffashim.model.deviation import Deviation, Restore
 from ffashim.model.direct import RESPONSE, passed_on, told
 from ffashim.model.exchange import Answer, Ask, Plan, relayed, request
+from ffashim.model.notifications import BELOW as ALL_BELOW
 from ffashim.model.outcome import Outcome, error, high, success
 from ffashim.model.partitions import guests, secure
 from ffashim.model.registers import ZERO, Allowed, Call, answer, either, exactly, function, status
 from ffashim.model.rules import exists
-from ffashim.model.state import System
+from ffashim.model.state import Source, System
 from ffashim.model.version import MBZ
 from ffashim.testing import boot_with, described, hides_buffers, serves_without_version
 from ffashim.traffic import (
@@ -225,8 +226,15 @@ def _no_rx(system: System, call: Call) -> bool:
     return call.fid in MAPS and not system.guest(call.caller).has(page, 1)
 
 
-def _same_page(_system: System, call: Call) -> bool:
-    return call.fid in MAPS and call.argument(1) >> 12 == call.argument(2) >> 12
+def _same_page_probe(machine: Machine) -> bool:
+    """An SPMC that is told of guests' buffers refuses it itself."""
+    boot_with(machine, [], features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
+    return _map(machine, rx=0x4000_0000)
+
+
+def _same_page(system: System, call: Call) -> bool:
+    blind = not system.secure.knows_buffers
+    return blind and call.fid in MAPS and call.argument(1) >> 12 == call.argument(2) >> 12
 
 
 def _rounds(system: System, call: Call) -> Seen:
@@ -528,13 +536,17 @@ def _x3(system: System, call: Call) -> Iterator[Plan]:
 # --- notifications -----------------------------------------------------------------------------
 
 
+BOTH_HALVES = 0x1_0000_0001
+"""Notifications that a tree which swaps the halves of the bitmap knows as well."""
+
+
 def _wide_probe(machine: Machine) -> bool:
     if FFA.NOTIFICATION_INFO_GET_32 not in capabilities.handled(machine):
         return False
     machine.boot()
     vm = guest(machine, buffers=False)
-    bind(vm, 1)
-    machine.spmc.notifications.notify(SP, vm.id, 1)
+    bind(vm, BOTH_HALVES)
+    machine.spmc.notifications.notify(SP, vm.id, BOTH_HALVES)
     return vm.smc(FFA.NOTIFICATION_INFO_GET_32).fid == FFA.SUCCESS_64
 
 
@@ -548,10 +560,31 @@ def _bitmap_probe(machine: Machine) -> bool:
         return False
     machine.boot()
     vm = guest(machine, buffers=False)
-    bind(vm, 1)
-    machine.spmc.notifications.notify(SP, vm.id, 1)
+    bind(vm, BOTH_HALVES)
+    machine.spmc.notifications.notify(SP, vm.id, BOTH_HALVES)
     vm.destroy()
     return vm.id in machine.spmc.state.bitmaps
+
+
+def _forgets_probe(machine: Machine) -> bool:
+    if FFA.NOTIFICATION_GET not in capabilities.handled(machine):
+        return False
+    machine.boot()
+    vm = guest(machine, buffers=False)
+    bind(vm, BOTH_HALVES)
+    machine.spmc.notifications.notify(SP, vm.id, BOTH_HALVES)
+    machine.spmc.on(FFA.NOTIFICATION_GET).error(FfaError.BUSY, times=1)
+    vm.smc(FFA.NOTIFICATION_GET, vm.id, ALL_BELOW)
+    return vm.smc(FFA.NOTIFICATION_INFO_GET_64).error is FfaError.NO_DATA
+
+
+def _forgets(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    """It forgets before it asks for all that the secure world has."""
+    failed = FFA.ERROR in outcome.registers[0]
+    if call.fid == FFA.NOTIFICATION_GET and failed and call.w(2) & ALL_BELOW == ALL_BELOW:
+        guest = outcome.after.guest(call.caller)
+        left = replace(guest, news=guest.news - {Source.SECURE})
+        yield replace(outcome, after=outcome.after.having(left))
 
 
 def _filled_probe(machine: Machine) -> bool:
@@ -649,7 +682,7 @@ DEVIATIONS: list[Deviation] = [
     ),
     Deviation(
         "the same page is taken as RX and TX",
-        lambda machine: _map(machine, rx=0x4000_0000),
+        _same_page_probe,
         ends=_same_page,
     ),
     Deviation(
@@ -716,6 +749,12 @@ DEVIATIONS: list[Deviation] = [
         "RX that the SPMC has filled can never be released: Xen takes it for free",
         _filled_probe,
         does=_filled,
+    ),
+    Deviation(
+        "a FFA_NOTIFICATION_GET that fails makes FFA_NOTIFICATION_INFO_GET forget",
+        _forgets_probe,
+        says=_forgets,
+        silent=True,
     ),
     Deviation("tells a vCPU that is offline of a full RX buffer", _deaf_probe, sees=_deaf),
 ]

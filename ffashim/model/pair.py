@@ -89,6 +89,8 @@ class Pair:
         self.states = frozenset({System(profile, _secure(self.spmc))})
         self.vms: list[Vm] = []
         """Guests that live."""
+        self.calls = 0
+        """How many calls were made on both."""
         self.script = Script(partitions, below, without)
         self._sent: dict[int, bytes] = {}
         self.spmc.witness = self._witness
@@ -181,6 +183,7 @@ class Pair:
             self.known.add(end)
             return Reply((LOW, *(0,) * 17))
         self.script.call(vm, call.registers, vcpu, scarce)
+        self.calls += 1
         # Each state's plans are made before the call is: a prediction, not an excuse.
         expected = {state: predict(state, call) for state in self.states}
         if scarce:

@@ -114,3 +114,23 @@ def test_upper_register_halves_do_not_count(vm: Vm) -> None:
 @pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert get(xen.create_vm()).error is FfaError.NOT_SUPPORTED
+
+
+def forgets_what_it_has_not_collected(machine: Machine) -> bool:
+    vm = guest(machine, buffers=False)
+    bind(vm, BITS)
+    machine.spmc.notifications.notify(SP, vm.id, BITS)
+    machine.spmc.on(FFA.NOTIFICATION_GET).error(FfaError.BUSY, times=1)
+    get(vm)
+    return vm.smc(FFA.NOTIFICATION_INFO_GET_64).error is FfaError.NO_DATA
+
+
+@pytest.mark.known_defect(
+    forgets_what_it_has_not_collected,
+    "a FFA_NOTIFICATION_GET that fails makes FFA_NOTIFICATION_INFO_GET forget",
+)
+def test_a_refusal_loses_nothing(vm: Vm, spmc: Spmc) -> None:
+    spmc.on(FFA.NOTIFICATION_GET).error(FfaError.BUSY, times=1)
+    assert get(vm).error is FfaError.BUSY
+    assert vm.smc(FFA.NOTIFICATION_INFO_GET_64).ok
+    assert get(vm).w(2) == BITS & 0xFFFFFFFF

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The model and the real handlers side by side, in conversations drawn at random.
+
+--explore=quick, ci or night says how much, --hypothesis-seed from which seed on. A failure is
+printed as a test that can be put into a file and run.
+"""
+
+import os
+import zlib
+from dataclasses import replace
+
+import pytest
+
+from ffashim import Machine
+from ffashim.model import known_of
+from ffashim.model.deviations import DEVIATIONS
+from ffashim.model.explore import EFFORTS, Effort, Progress, explore, open_database, random_seed
+from ffashim.pytest_plugin import EXPLORED_PROPERTY
+
+SHARDS = 2
+"""In so many tests, which run side by side on as many cores."""
+
+
+def share_of(request: pytest.FixtureRequest) -> Effort:
+    """This test's share of what was asked for."""
+    effort = EFFORTS[request.config.getoption("--explore")]
+    if effort.seconds is None:
+        return effort
+    seconds: float = request.config.getoption("--explore-seconds") or effort.seconds
+    name = request.node.originalname
+    tests = [each for each in request.session.items if getattr(each, "originalname", "") == name]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return replace(effort, seconds=seconds * min(workers, len(tests)) / len(tests))
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_xen_does_what_the_model_says(
+    xen: Machine, shard: int, request: pytest.FixtureRequest
+) -> None:
+    if request.config.getoption("--explore") == "none":
+        pytest.skip("explores only with --explore")
+    effort = share_of(request)
+    database = open_database(request.config.getoption("--example-database"))
+    seed = request.config.getoption("--hypothesis-seed", None)
+    progress = Progress(f"{xen.extension.path.parent.name}-{shard}")
+    if seed is not None:
+        first = int(seed)
+    elif effort.again:
+        first = 0
+    else:
+        first = progress.read() if effort.resumes else random_seed()
+    # The shards' seeds lie far apart.
+    found = explore(
+        xen, known_of(xen, DEVIATIONS), effort, first + zlib.crc32(b"%d" % shard) * shard,
+        None if effort.again else database,
+    )  # fmt: skip
+    if effort.resumes:
+        progress.write(first + found.rounds)
+    name = request.node.callspec.id
+    request.node.user_properties.append((EXPLORED_PROPERTY, f"{name}: {found}"))
+    if found.found:
+        pytest.fail("\n\n\n".join(map(str, found.found)), pytrace=False)
