@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""FFA_PARTITION_INFO_GET and FFA_PARTITION_INFO_GET_REGS."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import UUID
+
+from ffashim.descriptors import NIL
+from ffashim.ffa import FFA, V1_0, FfaError, PartitionProperty
+from ffashim.ffa import PARTITION_INFO_COUNT_ONLY as COUNT
+from ffashim.machine import Machine
+from ffashim.model.contents import SIZE, Listing
+from ffashim.model.deviation import Deviation
+from ffashim.model.deviations.changes import (
+    Seen,
+    prepared,
+    same,
+    with_arguments,
+    with_register,
+)
+from ffashim.model.outcome import Outcome, error, success
+from ffashim.model.partitions import guests, secure
+from ffashim.model.registers import ZERO, Allowed, Call, either, exactly, status
+from ffashim.model.state import System
+from ffashim.testing import boot_with, described
+
+
+def _gets(call: Call) -> bool:
+    return call.fid == FFA.PARTITION_INFO_GET
+
+
+def _no_size_probe(machine: Machine) -> bool:
+    return prepared(machine).partition_info_get().w(3) == 0
+
+
+def _no_size(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    if _gets(call) and outcome.rx:
+        yield with_register(outcome, 3, ZERO)
+
+
+def _size_in_1_0_probe(machine: Machine) -> bool:
+    return prepared(machine, "1.0").partition_info_get().w(3) != 0
+
+
+def _size_in_1_0(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    if _gets(call) and isinstance(outcome.rx, Listing) and outcome.rx.size != SIZE:
+        yield with_register(outcome, 3, either({outcome.rx.size, SIZE}, "descriptor size"))
+
+
+def _count_size_probe(machine: Machine) -> bool:
+    return prepared(machine).partition_info_get(flags=COUNT).w(3) != 0
+
+
+def _count_size(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    if _gets(call) and call.w(5) == COUNT and FFA.SUCCESS_32 in outcome.registers[0]:
+        yield with_register(outcome, 3, exactly(SIZE, "descriptor size"))
+
+
+def _no_state_probe(machine: Machine) -> bool:
+    if not machine.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    vm, other = prepared(machine), machine.create_vm("1.1")
+    reply = vm.partition_info_get()
+    return described(other).encode() not in vm.rx.read(reply.w(2) * SIZE)
+
+
+def _no_state(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    if isinstance(outcome.rx, Listing):
+        known = {each.id for each in outcome.after.guests}
+        plain = tuple(
+            replace(each, properties=each.properties & ~int(PartitionProperty.AARCH64_STATE))
+            if each.id in known
+            else each
+            for each in outcome.rx.partitions
+        )
+        yield replace(outcome, rx=Listing(plain, outcome.rx.size))
+
+
+def _all_guests_probe(machine: Machine) -> bool:
+    machine.create_vm("1.1")
+    uuid = UUID(bytes=machine.spmc.state.partitions[0].uuid.bytes)
+    return prepared(machine).partition_info_get(uuid).w(2) != 1
+
+
+def _all_guests(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    """Guests are listed, whatever the UUID; with none but them it is a success too."""
+    uuid = UUID(bytes=struct.pack("<4I", *(call.w(n) for n in range(1, 5))))
+    if not _gets(call) or uuid == NIL:
+        return
+    system = outcome.after
+    guest = system.guest(call.caller)
+    others = [each for each in system.guests if each.settled and each.id != guest.id]
+    found = (*secure(system, uuid), *map(system.described, others))
+    if call.w(5) == COUNT and guest.version != V1_0:
+        yield success(system, call, "", exactly(len(found), "count"))
+    elif call.w(5) == 0 and guest.buffers and (not guest.buffers.owned or outcome.rx):
+        size = 8 if guest.version == V1_0 else SIZE
+        listing = Listing(tuple(replace(each, uuid=NIL) for each in found), size)
+        after = system.having(replace(guest, buffers=replace(guest.buffers, owned=True)))
+        told = exactly(SIZE, "descriptor size") if size == SIZE else ZERO
+        yield success(system, call, "", exactly(len(found)), told, after=after, rx=listing)
+
+
+def _upper_probe(machine: Machine) -> bool:
+    return not prepared(machine).smc(FFA.PARTITION_INFO_GET, *[0xDEAD << 32] * 7).ok
+
+
+def _upper(system: System, call: Call) -> Seen:
+    """The UUID is another one then, which nobody has; or the flags are others."""
+    if _gets(call) and any(value >> 32 for value in call.registers[1:6]):
+        yield system, with_arguments(call, x1=0xDEAD_DEAD), same
+
+
+def _busy_probe(machine: Machine) -> bool:
+    vm = prepared(machine)
+    vm.partition_info_get()
+    return vm.partition_info_get().error is FfaError.DENIED
+
+
+def _busy(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    if _gets(call) and FfaError.BUSY.w in outcome.registers[2]:
+        yield with_register(outcome, 2, status(FfaError.DENIED))
+
+
+def _lost_probe(machine: Machine) -> bool:
+    if not machine.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    boot_with(machine, [])
+    for _ in range(5):
+        machine.create_vm("1.1", ram_pages=1)
+    vm = machine.create_vm("1.2")
+    return vm.partition_info_get_regs().error is FfaError.INVALID_PARAMETERS
+
+
+def _lost(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    """Guests in a window with one more behind it are there, and do not count."""
+    if call.fid != FFA.PARTITION_INFO_GET_REGS or FFA.SUCCESS_64 not in outcome.registers[0]:
+        return
+    uuid = UUID(bytes=struct.pack("<2Q", *call.registers[1:3]))
+    start = call.registers[3] & 0xFFFF
+    after = outcome.after
+    partitions = len(secure(after, uuid))
+    total = partitions + len(guests(after, after.guest(call.caller), uuid))
+    held = after.profile.descriptors_in_registers
+    if not start + held > partitions or total <= start + held:
+        return
+    if start >= partitions:
+        yield error(after, call, "", FfaError.INVALID_PARAMETERS)
+    else:
+        told = outcome.registers[2]
+        indices = total - 1 | partitions - 1 << 16 | SIZE << 48
+        known = after.tag << 32 if after.tag is not None else 0
+        yield with_register(outcome, 2, Allowed(frozenset({indices | known}), told.name, told.mask))
+
+
+DEVIATIONS = [
+    Deviation(
+        "upper halves of registers, which SMC32 has no use for, are not ignored",
+        _upper_probe,
+        sees=_upper,
+    ),
+    Deviation(
+        "guests, which have no UUID, are listed and counted for any UUID",
+        _all_guests_probe,
+        says=_all_guests,
+    ),
+    Deviation(
+        "a 64-bit guest is described as one in AArch32 state", _no_state_probe, says=_no_state
+    ),
+    Deviation(
+        "w3 does not tell the size of a descriptor: a caller cannot read its RX buffer",
+        _no_size_probe,
+        says=_no_size,
+    ),
+    Deviation("w3 is not zero for a guest of 1.0", _size_in_1_0_probe, says=_size_in_1_0),
+    Deviation("w3 is not zero where only a count is asked", _count_size_probe, says=_count_size),
+    Deviation(
+        "guests do not count once another one is left over: INVALID_PARAMETERS for six",
+        _lost_probe,
+        says=_lost,
+    ),
+    Deviation("DENIED, not BUSY, while the guest owns its RX buffer", _busy_probe, says=_busy),
+]

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""FFA_VERSION, and guests that have not called it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ffashim.ffa import FFA, V1_0, V1_1, Version
+from ffashim.ffa import PARTITION_INFO_COUNT_ONLY as COUNT
+from ffashim.machine import Machine
+from ffashim.model.deviation import Deviation
+from ffashim.model.deviations.changes import Seen, same, succeeds, with_arguments, with_register
+from ffashim.model.outcome import Outcome, high
+from ffashim.model.registers import LOW, Call, answer, either, exactly
+from ffashim.model.state import System
+from ffashim.model.version import MBZ
+from ffashim.testing import serves_without_version
+
+
+def _unsaid(system: System, call: Call) -> Seen:
+    """A guest that has said nothing counts as one of 1.0 in one place, and not in another.
+
+    It remains one that has said nothing, and is in nobody's list.
+    """
+    guest = system.guest(call.caller)
+
+    def restore(after: System) -> System:
+        buffers = after.guest(guest.id).buffers
+        return system.having(replace(guest, buffers=buffers))
+
+    if guest.version is None and call.fid != FFA.VERSION:
+        for version in (V1_0, V1_1):
+            yield system.having(replace(guest, version=version)), call, restore
+
+
+def _uncounted(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    """Not counted itself, it is taken from the count all the same."""
+    counted = outcome.registers[2].values
+    unsaid = system.guest(call.caller).version is None
+    if (
+        unsaid
+        and system.profile.vm_to_vm
+        and call.fid == FFA.PARTITION_INFO_GET
+        and counted
+        and succeeds(outcome)
+    ):
+        yield with_register(outcome, 2, either({(each - 1) & LOW for each in counted}, "count"))
+
+
+def _bit_31_probe(machine: Machine) -> bool:
+    return machine.create_vm().smc(FFA.VERSION, MBZ | 0x1_0001).fid != LOW
+
+
+def _bit_31(system: System, call: Call) -> Seen:
+    """It is ignored in the answer, and taken for a part of the major number in what is kept."""
+    if call.fid == FFA.VERSION and call.w(1) & MBZ:
+        yield system, with_arguments(call, x1=call.w(1) & ~MBZ), same
+        yield system, with_arguments(call, x1=int(system.profile.version)), same
+
+
+def _change_probe(machine: Machine) -> bool:
+    return machine.create_vm("1.1").smc(FFA.VERSION, 0x1_0000).fid != LOW
+
+
+def _change(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
+    if call.fid == FFA.VERSION and system.guest(call.caller).settled:
+        yield _told(system, call)
+
+
+def _late_probe(machine: Machine) -> bool:
+    vm = machine.create_vm("1.1")
+    vm.smc(FFA.VERSION, 0x1_0000)
+    return not vm.smc(FFA.PARTITION_INFO_GET, x5=COUNT).ok
+
+
+def _late(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
+    guest = system.guest(call.caller)
+    if call.fid == FFA.VERSION and guest.settled:
+        version = max(V1_0, min(Version.parse(call.w(1)), system.profile.version))
+        yield _told(system.having(replace(guest, version=version)), call)
+        yield _told(system.having(replace(guest, version=system.profile.version)), call)
+
+
+def _echo_probe(machine: Machine) -> bool:
+    return machine.create_vm().smc(FFA.VERSION, 0x1_0000).fid == 0x1_0000
+
+
+def _echo(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    own = int(system.profile.version)
+    if call.fid == FFA.VERSION and own in outcome.registers[0] and call.w(1) < own:
+        if call.w(1) >> 16:
+            yield with_register(outcome, 0, exactly(call.w(1), "version"))
+            return
+        guest = system.guest(call.caller)
+        lowest = system.having(replace(guest, version=V1_0))
+        yield replace(with_register(outcome, 0, exactly(0x1_0000, "version")), after=lowest)
+
+
+def _told(after: System, call: Call) -> Outcome:
+    own = exactly(int(after.profile.version), "version")
+    return Outcome(answer((own,), high(after, call)), after, "a known defect")
+
+
+DEVIATIONS = [
+    Deviation(
+        "serves calls of a guest that has negotiated no version",
+        serves_without_version,
+        sees=_unsaid,
+        says=_uncounted,
+    ),
+    Deviation(
+        "a version with bit 31 set, which must be zero, is accepted",
+        _bit_31_probe,
+        sees=_bit_31,
+        silent=True,
+    ),
+    Deviation("a change of version after other calls is not refused", _change_probe, says=_change),
+    Deviation(
+        "the version changes in the middle of a guest's life", _late_probe, says=_late, silent=True
+    ),
+    Deviation(
+        "answers with the version asked for, not with the one it implements",
+        _echo_probe,
+        says=_echo,
+        silent=True,
+    ),
+]
