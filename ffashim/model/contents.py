@@ -33,7 +33,7 @@ class Contents(Protocol):
 
 def _kept(before: bytes, after: bytes, start: int, end: int, what: str) -> list[str]:
     """What nobody has to write is as it was, or zero: anything else would be somebody else's."""
-    if after[start:end] in (before[start:end], bytes(end - start)):
+    if start >= end or after[start:end] in (before[start:end], bytes(end - start)):
         return []
     return [f"RX {what}, from byte {start} on, is neither as it was nor zero"]
 

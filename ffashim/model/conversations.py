@@ -25,10 +25,8 @@ from ffashim.model.state import Guest
 from ffashim.reply import Reply
 from ffashim.vm import Vm
 
-CROWD = 8
+CROWD = 24
 """So many guests at most."""
-MOST_STATES = 64
-"""So many states may fit what was seen; with more, the conversation is left."""
 
 whose = st.integers(0, CROWD - 1)
 newcomers = st.tuples(
@@ -37,8 +35,10 @@ newcomers = st.tuples(
     st.sampled_from([0x1_0002, 0, 0x1_0001, 0x1_0003, 0x1_0000]),
 )
 """Width, vCPUs, and the version that it speaks from the start, if any."""
-worlds = st.sampled_from([None, None, None, 0, 1, 4, 5, 6, 11])
+worlds = st.sampled_from([None, None, None, None, 0, 1, 4, 5, 6, 11, 63])
 """How many secure partitions; None are the default ones."""
+spmcs = st.sampled_from(["", "", "", "", "1.1", None])
+"""The version of the SPMC: the highest that the tree takes, an older one, or there is none."""
 missing = st.sampled_from(
     [(), (), (), (), (), (), (FFA.RX_ACQUIRE, FFA.MSG_SEND2), (FFA.MSG_SEND_DIRECT_REQ2,)]
 )
@@ -69,14 +69,22 @@ class Conversations(RuleBasedStateMachine):
 
     @initialize(
         count=worlds,
+        below=spmcs,
         without=missing,
-        first=st.lists(newcomers, min_size=1, max_size=CROWD),
+        first=st.lists(newcomers, min_size=1, max_size=8)
+        | st.lists(newcomers, min_size=CROWD // 2, max_size=CROWD),
     )
     def boot(
-        self, count: int | None, without: tuple[FFA, ...], first: list[tuple[int, int, int]]
+        self,
+        count: int | None,
+        below: str | None,
+        without: tuple[FFA, ...],
+        first: list[tuple[int, int, int]],
     ) -> None:
         """Boot, and let the first guests come."""
-        self.pair = Pair(self.machine, count, self.deviations, without=without)
+        if below is None and not self.machine.extension.enabled("FFA_VM_TO_VM"):
+            below = ""  # there would be no FF-A at all
+        self.pair = Pair(self.machine, count, self.deviations, below, without)
         for each in first:
             self.admit(*each)
 

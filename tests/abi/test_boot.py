@@ -329,13 +329,18 @@ FORWARDED = [
     FFA.RUN,
     FFA.MEM_SHARE_64,
     FFA.MEM_RECLAIM,
+    FFA.NOTIFICATION_BIND,
+    FFA.NOTIFICATION_UNBIND,
+    FFA.NOTIFICATION_SET,
+    FFA.NOTIFICATION_GET,
     FFA.MSG_SEND2,
 ]
-"""What only an SPMC can do for a guest, but for messages that Xen passes between guests."""
+"""What only an SPMC can do for a guest, but for messages between guests, and news of them."""
 
 
 def done_by_xen(xen: Machine, abi: FFA) -> bool:
-    return abi is FFA.MSG_SEND2 and missing(xen, messages=True) is None
+    of_both = abi in (FFA.MSG_SEND2, FFA.NOTIFICATION_GET)
+    return of_both and missing(xen, messages=True) is None
 
 
 def tells_what_is_missing(xen: Machine, abi: FFA) -> bool:

@@ -24,7 +24,9 @@ from ffashim.model.deviations.changes import (
 from ffashim.model.outcome import Outcome, error, success
 from ffashim.model.partitions import guests, secure
 from ffashim.model.registers import ZERO, Allowed, Call, either, exactly, status
+from ffashim.model.rules import exists
 from ffashim.model.state import System
+from ffashim.spmc import Spmc
 from ffashim.testing import boot_with, described
 
 
@@ -104,6 +106,31 @@ def _all_guests(system: System, call: Call, outcome: Outcome) -> Iterator[Outcom
         yield success(system, call, "", exactly(len(found)), told, after=after, rx=listing)
 
 
+def _nobody_probe(machine: Machine) -> bool:
+    if not machine.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    machine.boot(Spmc(None))
+    return machine.create_vm("1.1").partition_info_get(UUID(int=77), COUNT).ok
+
+
+def _nobody(system: System, call: Call) -> Iterator[Outcome]:
+    """Without an SPMC there is nobody with a UUID, and that is a success."""
+    uuid = UUID(bytes=struct.pack("<4I", *(call.w(n) for n in range(1, 5))))
+    caller = system.guest(call.caller)
+    if not _gets(call) or system.secure.version is not None or uuid == NIL:
+        return
+    if not exists(system, caller, call.fid):
+        return
+    now = system.settled(caller)
+    if call.w(5) == COUNT and caller.version != V1_0:
+        yield success(now, call, "", ZERO)
+    elif call.w(5) == 0 and caller.buffers and not caller.buffers.owned:
+        guest = now.guest(caller.id)
+        filled = now.having(replace(guest, buffers=replace(caller.buffers, owned=True)))
+        told = ZERO if caller.version == V1_0 else exactly(SIZE, "descriptor size")
+        yield success(filled, call, "", ZERO, told, rx=Listing((), SIZE))
+
+
 def _upper_probe(machine: Machine) -> bool:
     return not prepared(machine).smc(FFA.PARTITION_INFO_GET, *[0xDEAD << 32] * 7).ok
 
@@ -167,6 +194,7 @@ DEVIATIONS = [
         _all_guests_probe,
         says=_all_guests,
     ),
+    Deviation("without an SPMC an unknown UUID is found, zero times", _nobody_probe, does=_nobody),
     Deviation(
         "a 64-bit guest is described as one in AArch32 state", _no_state_probe, says=_no_state
     ),

@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ffashim.ffa import FFA, FfaError
-from ffashim.machine import Machine
+from ffashim.ffa import FFA, Feature, FfaError
+from ffashim.machine import DomainError, Machine
 from ffashim.model.deviation import Deviation
+from ffashim.model.exchange import Plan
 from ffashim.model.outcome import Outcome, error, success
-from ffashim.model.registers import Call, either
+from ffashim.model.registers import ZERO, Call, either, exactly
 from ffashim.model.rules import exists
 from ffashim.model.state import System
+from ffashim.testing import boot_with
 from ffashim.vm import Vm
 
 
@@ -54,7 +56,38 @@ def _set(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
         yield error(outcome.after, call, "", FfaError.INVALID_PARAMETERS, FfaError.DENIED)
 
 
+IN_VAIN = (
+    FFA.MEM_RECLAIM,
+    FFA.NOTIFICATION_BIND,
+    FFA.NOTIFICATION_UNBIND,
+    FFA.NOTIFICATION_SET,
+    FFA.NOTIFICATION_GET,
+    FFA.NOTIFICATION_INFO_GET_32,
+    FFA.NOTIFICATION_INFO_GET_64,
+    Feature.NOTIF_PEND_INTR,
+)
+
+
+def _in_vain_probe(machine: Machine) -> bool:
+    boot_with(machine, [], features_off=[FFA.MEM_RECLAIM])
+    try:
+        return _reports(machine.create_vm("1.1"), FFA.MEM_RECLAIM)
+    except DomainError:
+        return False
+
+
+def _in_vain(system: System, call: Call) -> Iterator[Plan]:
+    """It does not ask whether the SPMC has it."""
+    caller = system.guest(call.caller)
+    what = call.w(1)
+    if call.fid == FFA.FEATURES and exists(system, caller, call.fid) and what in IN_VAIN:
+        own = system.profile.notification_interrupt
+        told = exactly(own) if what == Feature.NOTIF_PEND_INTR else ZERO
+        yield success(system.settled(caller), call, "", told)
+
+
 DEVIATIONS = [
+    Deviation("reports to guests what the SPMC has not", _in_vain_probe, does=_in_vain),
     Deviation(
         "FFA_INTERRUPT is not reported, though direct requests are answered with it",
         lambda machine: not _reports(machine.create_vm("1.1"), FFA.INTERRUPT),
