@@ -17,7 +17,7 @@ from ffashim.descriptors import (
 )
 from ffashim.faults import XenDeadlock, XenFault
 from ffashim.ffa import FFA, ID_SECURE, V1_2, PartitionProperty
-from ffashim.machine import Machine, Point
+from ffashim.machine import DomainError, Machine, Point
 from ffashim.reply import Reply
 from ffashim.spmc import SecurePartition, Spmc
 from ffashim.vm import Call, UnexpectedReply, Vm
@@ -35,6 +35,16 @@ def hides_buffers(machine: Machine) -> bool:
     vm = machine.create_vm("1.1")
     vm.map_rxtx()
     return vm.id not in machine.spmc.state.buffers
+
+
+def drops_64_partitions(machine: Machine) -> bool:
+    """Tell whether 64 partitions, which Xen says is its maximum, are too many for it."""
+    boot_with(machine, secure_partitions(64))
+    try:
+        vm = machine.create_vm("1.1")
+    except DomainError:  # no firmware, hence no FF-A
+        return True
+    return vm.smc(FFA.PARTITION_INFO_GET, x5=1).w(2) < 64
 
 
 # --- partitions --------------------------------------------------------------------------------

@@ -13,7 +13,13 @@ from ffashim.defaults import default_spmc
 from ffashim.faults import XenAccess, XenAssertion
 from ffashim.ffa import Feature, Version
 from ffashim.spmc.replies import Regs, error
-from ffashim.testing import boot_with, hides_buffers, secure_partitions, visible_to
+from ffashim.testing import (
+    boot_with,
+    drops_64_partitions,
+    hides_buffers,
+    secure_partitions,
+    visible_to,
+)
 from ffashim.traffic import crashes
 
 ABIS = [
@@ -191,12 +197,6 @@ def test_so_many_partitions_are_found(xen: Machine, count: int) -> None:
     vm = alive(xen)
     assert vm is not None
     assert vm.smc(FFA.PARTITION_INFO_GET, x5=1).w(2) == len(visible_to(vm))
-
-
-def drops_64_partitions(xen: Machine) -> bool:
-    boot_with(xen, secure_partitions(64))
-    vm = alive(xen)
-    return vm is None or vm.smc(FFA.PARTITION_INFO_GET, x5=1).w(2) < 64
 
 
 @pytest.mark.known_defect(

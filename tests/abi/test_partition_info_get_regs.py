@@ -19,6 +19,7 @@ from ffashim.testing import (
     at_each_point,
     boot_with,
     described,
+    drops_64_partitions,
     listed,
     publishes_the_version_first,
     secure_partitions,
@@ -429,6 +430,30 @@ def test_claim_13_any_number_of_partitions_is_walked(xen: Machine) -> None:
     for partitions in range(64):
         vm = populate(xen, partitions, 1)
         assert Counter(walked(vm)) == Counter(visible_to(vm)), f"{partitions} partitions"
+
+
+@pytest.mark.known_defect(
+    drops_64_partitions, "64 partitions, the maximum by its own words, and Xen has no firmware"
+)
+def test_claim_13_sixty_four_partitions_are_walked(xen: Machine) -> None:
+    vm = populate(xen, 64, 1)
+    found = walked(vm)
+    assert len(found) == 65
+    assert Counter(found) == Counter(visible_to(vm))
+
+
+@LOST
+@VM_TO_VM
+@pytest.mark.parametrize("partitions", [0, 3])
+def test_claim_13_any_number_of_guests_is_walked(xen: Machine, partitions: int) -> None:
+    vm = populate(xen, partitions, 1)
+    vm.map_rxtx()
+    for guests in range(1, 201):
+        found = walked(vm)
+        assert Counter(found) == Counter(visible_to(vm)), f"{guests} guests"
+        if len(found) <= PAGE // 24:
+            assert Counter(found) == Counter(listed(vm)), f"{guests} guests"
+        xen.create_vm("1.1", ram_pages=1)
 
 
 @LOST
