@@ -81,14 +81,15 @@ V1 = [
         "the count changes before the lock is taken",
         "test_claim_10_a_change_while_a_reply_is_built_gives_retry",
         ("    vm_count++;\n", ""),
-        ("    vm_count--;\n", ""),
+        ("        vm_count--;\n", ""),
         (
             "    write_lock(&vm_list_lock);\n    list_add_tail",
             "    vm_count++;\n    write_lock(&vm_list_lock);\n    list_add_tail",
         ),
         (
-            "    write_lock(&vm_list_lock);\n    list_del_init",
-            "    vm_count--;\n    write_lock(&vm_list_lock);\n    list_del_init",
+            "    write_lock(&vm_list_lock);\n    if ( !list_empty(&ctx->vm_list) )\n",
+            "    if ( !list_empty(&ctx->vm_list) )\n        vm_count--;\n"
+            "    write_lock(&vm_list_lock);\n    if ( !list_empty(&ctx->vm_list) )\n",
         ),
     ),
 ]
@@ -201,7 +202,7 @@ FURTHER = [
     bend(
         "the tag stays when a guest leaves",
         "test_claim_9_the_tag_moves_when_a_guest_enters_or_leaves",
-        ("    vm_count--;\n    vm_list_changed();\n", "    vm_count--;\n"),
+        ("        vm_count--;\n        vm_list_changed();\n", "        vm_count--;\n"),
     ),
     bend(
         "the count is read after the lock is released",
@@ -231,6 +232,15 @@ FURTHER = [
             "    vm_list_changed();\n    write_unlock(&vm_list_lock);\n",
             "    write_unlock(&vm_list_lock);\n    vm_list_changed();\n",
         ),
+        (
+            "        vm_list_changed();\n    }\n    write_unlock(&vm_list_lock);\n",
+            "    }\n    write_unlock(&vm_list_lock);\n    vm_list_changed();\n",
+        ),
+    ),
+    bend(
+        "a guest that never entered the list leaves it",
+        "test_claim_9_the_tag_stays_while_nobody_comes_or_goes",
+        ("    if ( !list_empty(&ctx->vm_list) )\n", "    if ( true )\n"),
     ),
     bend(
         "the version is published before the guest is in the list",
