@@ -401,11 +401,14 @@ def test_a_patch_holds_one_line_of_context_at_most() -> None:
 @pytest.mark.parametrize("cc", COMPILERS)
 @pytest.mark.parametrize("count", COUNTS)
 def test_each_patch_stands_by_itself(
-    apply: Callable[[Sequence[Path]], Tree], count: int, cc: str, debug: str
+    apply: Callable[[Sequence[Path]], Tree], base: Tree, count: int, cc: str, debug: str
 ) -> None:
     tree = apply(PATCHES[:count])
     if ALL:
-        found = outcomes(tree.root, "test", f"--cc={cc}", f"--config=DEBUG={debug}")
+        # By --patch, so that a defect that the tree without them has not is a failure.
+        patches = [f"--patch={patch}" for patch in PATCHES[:count]]
+        options = [f"--cc={cc}", f"--config=DEBUG={debug}"]
+        found = outcomes(base.root, "test", *patches, *options)
         assert not [name for name, each in found.items() if "failed" in each]
     else:
         vm = Machine(loader.build(tree, cc=cc)).boot().create_vm("1.1")
