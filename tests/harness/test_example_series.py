@@ -17,12 +17,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from ffashim import FFA, Machine, loader
+from ffashim import FFA, Machine, example, loader
 from ffashim.capabilities import handled
 from ffashim.errors import PatchError
 from ffashim.source import Tree, resolve
@@ -441,6 +441,32 @@ def test_what_finds_a_bend_passes_without_it(unbent: dict[str, set[str]]) -> Non
     for each in BENDS:
         assert "passed" in unbent[each.found_by], each
         assert unbent[each.found_by] <= {"passed", "not_applicable"}, each
+
+
+# --- where it is applied -------------------------------------------------------------------------
+
+
+def as_the_distributions(tree: Tree) -> Tree:
+    """The tree, as if it were the distribution's own."""
+    return replace(tree, spec="debian", patches=())
+
+
+def test_the_distributions_tree_gets_the_series_if_it_lacks_the_call(
+    base: Tree, series: Tree
+) -> None:
+    patched = example.with_get_regs(as_the_distributions(base), {}, "cc")
+    assert patched is not None
+    assert patched.patches == series.patches
+
+
+def test_nothing_is_applied_if_the_distributions_tree_has_the_call(series: Tree) -> None:
+    assert example.with_get_regs(as_the_distributions(series), {}, "cc") is None
+
+
+def test_nothing_is_applied_to_a_tree_or_a_patch_of_the_users(base: Tree, series: Tree) -> None:
+    assert example.with_get_regs(replace(base, spec="/src/xen"), {}, "cc") is None
+    with_a_patch = replace(base, spec="debian", patches=series.patches[:1])
+    assert example.with_get_regs(with_a_patch, {}, "cc") is None
 
 
 # --- bends ---------------------------------------------------------------------------------------
