@@ -41,6 +41,9 @@ OPTIMISE = ("-O2", "-g", "-fno-omit-frame-pointer")
 COMMON = ("-fPIC", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=0")
 WARN = ("-Wall", "-Wextra")
 HOST = ("-std=gnu11",)
+# Of the tree's files, for --coverage. Not optimised, so that each line and branch is there as it
+# was written. A section of its own keeps each counter apart from what a reset brings back.
+COVERAGE = ("-O0", "--coverage", "-fdata-sections")
 
 # Xen's own dialect (xen/Makefile, arch/arm/arch.mk), and the host's identity taken back. `char` is
 # unsigned on Arm; both are LP64 and little-endian.
@@ -154,6 +157,8 @@ class Recipe:
     cc: str = "cc"
     flags: tuple[str, ...] = ()
     """Further flags for every file and for the link."""
+    coverage: bool = False
+    """Count what is executed of the tree's files."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,8 @@ class Built:
     constants: dict[str, int]
     """Every FFA_ macro of the mediator that is a number, such as its function IDs."""
     notes: tuple[str, ...] = field(default=())
+    counted: tuple[Path, ...] = field(default=())
+    """What the compiler notes for gcov of each file that is counted."""
 
 
 def build(recipe: Recipe, work: Path, name: str, progress: Progress | None = None) -> Built:
@@ -188,6 +195,7 @@ class _Build:
     def __init__(self, recipe: Recipe, work: Path, name: str, progress: Progress) -> None:
         self.recipe, self.work, self.name, self.progress = recipe, work, name, progress
         self.cc = shlex.split(recipe.cc)
+        self.flags = (*recipe.flags, *(["-DFFASHIM_COVERAGE"] if recipe.coverage else []))
         self.xen_include = xen_include(recipe.xen, work / "include")
         self.notes: list[str] = []
         self._origin: dict[Path, Path] = {}
@@ -225,6 +233,7 @@ class _Build:
             trap_path=trapped,
             constants=constants.result(),
             notes=tuple(self.notes),
+            counted=tuple(sorted(self.work.glob("*.gcno"))),
         )
 
     # --- what is generated ---------------------------------------------------------------------
@@ -302,7 +311,8 @@ class _Build:
 
     def _xen(self, source: Path) -> Path:
         relative = source.relative_to(self.recipe.xen).with_suffix("")
-        flags = (*XEN, *XEN_REFUSED, *self.xen_include)
+        counted = COVERAGE if self.recipe.coverage else ()
+        flags = (*XEN, *XEN_REFUSED, *self.xen_include, *counted)
         stem = "ffashim-xen-" + "-".join(relative.parts)
         return self._compile(source, stem, *flags, refused=XEN_REFUSED_TOO)
 
@@ -327,7 +337,7 @@ class _Build:
                 *OPTIMISE,
                 *COMMON,
                 *flags,
-                *self.recipe.flags,
+                *self.flags,
                 *("-MD", "-MT", "o", "-MF", str(target.with_suffix(".d"))),
                 "-c",
                 str(source),
@@ -430,7 +440,9 @@ class _Build:
                 "-Wl,-Bsymbolic",
                 *("-T", str(STUBS / "link.ld")),
                 f"-Wl,--defsym=ffashim_cpus={_cpus()}",
-                *self.recipe.flags,
+                *self.flags,
+                # The counters are written when Python asks for it, not when the process ends.
+                *(["--coverage", "-Wl,--wrap=__gcov_exit"] if self.recipe.coverage else []),
                 *map(str, objects),
                 "-o",
                 str(target),
@@ -565,6 +577,9 @@ _PROVIDED = frozenset(
     }
 )
 
+_COUNTING = "__gcov_"
+"""How the names start of what --coverage needs of the compiler's own library."""
+
 
 def _cpus() -> int:
     """Return how many CPUs the machine has."""
@@ -597,7 +612,7 @@ def _undefined(objects: Iterable[Path]) -> set[str]:
                         defined.add(symbol.name)
                 elif binding == "STB_GLOBAL" and not host:
                     needed.add(symbol.name)
-    return needed - defined
+    return {name for name in needed - defined if not name.startswith(_COUNTING)}
 
 
 # Branches to a symbol: R_X86_64_PLT32, R_AARCH64_JUMP26 and CALL26. No other relocation of the two

@@ -40,8 +40,9 @@ def probe(machine: Machine, question: Callable[[Machine], Any]) -> Any:
     """
     key = (machine.extension.path, question)
     if key not in _known:
-        machine.boot(default_spmc(machine.extension))
-        _known[key] = question(machine)
+        with machine.uncounted():
+            machine.boot(default_spmc(machine.extension))
+            _known[key] = question(machine)
     return _known[key]
 
 

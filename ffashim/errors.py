@@ -34,3 +34,7 @@ class ConfigError(FfashimError):
 
 class BuildError(FfashimError):
     """The tree does not compile or link, or there is no usable compiler."""
+
+
+class CoverageError(FfashimError):
+    """What the tests reach cannot be counted or reported: a tool is missing, or fails."""

@@ -63,6 +63,11 @@ class Extension:
         """Load it; the same module each time."""
         return _load(self.path)
 
+    @property
+    def notes(self) -> Path:
+        """Where the compiler's notes for gcov lie, of a build that counts what is executed."""
+        return _notes(self.path)
+
     def enabled(self, symbol: str) -> bool:
         """Tell whether a Kconfig symbol, without CONFIG_, is set."""
         return bool(self.record["config"].get(symbol) == "y")
@@ -84,17 +89,19 @@ def build(
     *,
     cc: str = "cc",
     flags: Sequence[str] = (),
+    coverage: bool = False,
     progress: Progress | None = None,
 ) -> Extension:
     """Build the tree's mediator, or find what was built before.
 
     settings: Kconfig symbols, without CONFIG_, to values as in .config, on top of DEFAULTS.
     cc: the compiler's command. flags: further ones for compiler and linker.
+    coverage: count what is executed of the tree's files; see `ffashim.coverage`.
 
     Raises BuildError, ConfigError or CacheError. Safe to call from many processes at once.
     """
     wanted = {**DEFAULTS, **(settings or {})}
-    key = _key(tree, wanted, cc, flags)
+    key = _key(tree, wanted, cc, flags, coverage)
     directory = paths.cache_dir() / "builds" / key
     if found := _find(directory, tree):
         return found
@@ -105,19 +112,22 @@ def build(
             if found := _find(directory, tree):
                 return found
             _sweep(directory)
-            return _build(tree, wanted, cc, tuple(flags), directory, progress)
+            return _build(tree, wanted, cc, tuple(flags), coverage, directory, progress)
 
 
 # --- what was asked for --------------------------------------------------------------------------
 
 
-def _key(tree: Tree, settings: Mapping[str, str], cc: str, flags: Sequence[str]) -> str:
+def _key(
+    tree: Tree, settings: Mapping[str, str], cc: str, flags: Sequence[str], coverage: bool
+) -> str:
     asked = [
         os.path.realpath(tree.xen),
         [patch.sha256 for patch in tree.patches],
         sorted(settings.items()),
         _identity(cc),
         list(flags),
+        coverage,
         _ourselves(),
         [sys.implementation.cache_tag, platform.machine(), cffi.__version__],
     ]
@@ -224,6 +234,8 @@ def _find(directory: Path, tree: Tree) -> Extension | None:
         extension = directory / manifest["extension"]
         if _sha256(extension) != manifest["sha256"]:
             return None
+        if manifest["counted"] != _names(_notes(extension)):
+            return None
         for name, stamp in manifest["inputs"].items():
             status = os.stat(name)
             if [status.st_mtime_ns, status.st_size] != stamp[:2] and _content(name) != stamp[2]:
@@ -233,6 +245,14 @@ def _find(directory: Path, tree: Tree) -> Extension | None:
         return Extension(extension, _record(tree, manifest["record"]))
     except (OSError, ValueError):
         return None
+
+
+def _notes(extension: Path) -> Path:
+    return extension.with_suffix(".gcno")
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("*"))
 
 
 def _stamp(path: Path, started: int) -> list[Any]:
@@ -264,6 +284,7 @@ def _build(
     settings: Mapping[str, str],
     cc: str,
     flags: tuple[str, ...],
+    coverage: bool,
     directory: Path,
     progress: Progress | None,
 ) -> Extension:
@@ -272,7 +293,7 @@ def _build(
     recipe_module = _build_py()
     with _work(directory) as work:
         # A name of its own for each content: two builds can live in one interpreter.
-        recipe = recipe_module.Recipe(tree.xen, configuration.autoconf, cc, flags)
+        recipe = recipe_module.Recipe(tree.xen, configuration.autoconf, cc, flags, coverage)
         name = f"_ffashim_{os.urandom(8).hex()}"
         try:
             built = recipe_module.build(recipe, work, name, progress)
@@ -290,6 +311,7 @@ def _build(
         manifest = {
             "extension": extension.name,
             "sha256": _sha256(built.extension),
+            "counted": [path.name for path in built.counted],
             "inputs": {str(path): _stamp(path, started) for path in inputs if path.exists()},
             "record": {
                 "notes": list(built.notes),
@@ -309,6 +331,12 @@ def _build(
         }
         for former in _surplus(directory.glob("_ffashim_*.so")):
             former.unlink(missing_ok=True)
+            shutil.rmtree(_notes(former), ignore_errors=True)
+        if built.counted:
+            (work / "counted").mkdir()
+            for path in built.counted:
+                path.rename(work / "counted" / path.name)
+            (work / "counted").rename(_notes(extension))
         os.replace(built.extension, extension)
         text = json.dumps(manifest)
         partial = work / "manifest"

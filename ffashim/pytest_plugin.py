@@ -17,6 +17,7 @@ import pytest
 
 from ffashim import baseline, capabilities, failures, loader
 from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY, machine_of
+from ffashim.coverage import session as coverage
 from ffashim.defaults import default_spmc, partitions
 from ffashim.errors import FfashimError, UsageError
 from ffashim.faults import XenFault
@@ -90,10 +91,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a directory or redis:// address that keeps what exploring has found, and that "
         "several machines may share; default: in ffashim's cache",
     )
+    coverage.add_options(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers."""
+    """Register the markers, and what counts the coverage."""
+    coverage.configure(config)
     for line in (
         "needs(vm_to_vm=..., abi=..., version=...): run only where the tree has it",
         "slow: takes seconds; `ffashim run` leaves it out",
@@ -136,11 +139,16 @@ def _variants(tree: Tree, config: tuple[str, ...]) -> list[tuple[str, dict[str, 
     for item in config:
         name, _, value = item.removeprefix("CONFIG_").partition("=")
         settings[name] = value
-    own = [tree.spec.rpartition("@")[2].rpartition("/")[2], *(["patched"] if tree.patches else [])]
     return [
-        ("-".join([*own, *(f"{name}={value}" for name, value in choice.items())]), choice)
+        ("-".join([_name(tree), *(f"{name}={value}" for name, value in choice.items())]), choice)
         for choice in variants(tree, settings)
     ]
+
+
+def _name(tree: Tree) -> str:
+    """Return what a tree is called in the names of tests."""
+    name = tree.spec.rpartition("@")[2].rpartition("/")[2]
+    return f"{name}-patched" if tree.patches else name
 
 
 def _asked(metafunc: pytest.Metafunc) -> list[tuple[str, Tree, dict[str, str]]]:
@@ -230,10 +238,18 @@ def extension_of(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> E
     key = (id(tree), *settings.items())
     found = _extensions.get(key)
     if found is None:
+        counting = coverage.wanted(config)
         try:
-            found = loader.build(tree, settings, cc=config.getoption("--cc") or "cc")
+            found = loader.build(
+                tree,
+                settings,
+                cc=config.getoption("--cc") or "cc",
+                coverage=counting is not None,
+            )
         except FfashimError as error:
             pytest.exit(f"error: {error}", returncode=2)
+        if counting:
+            counting.add(found, _name(tree), tree, settings)
         _extensions[key] = found
     return found
 

@@ -19,6 +19,7 @@ EPILOG = options.epilog(
     "ffashim check --xen ~/src/xen --patch 0001-fix.patch -k 'partition_info and not regs'",
     "ffashim check --xen ~/src/xen@my-branch --baseline ~/src/xen@master",
     "ffashim check --junit junit.xml --json report.json",
+    "ffashim check --patch 0001-fix.patch --coverage",
 )
 
 
@@ -43,6 +44,21 @@ def check(
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write the table and every result as JSON."),
     ] = None,
+    coverage: Annotated[
+        bool,
+        typer.Option(
+            "--coverage",
+            help="Count which lines and branches the tests reach, with gcc: of each file, and of "
+            "the lines that a patch changes or in which the tree differs from the baseline.",
+        ),
+    ] = False,
+    coverage_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The same; HTML, lcov and Cobertura go there and not into the cache directory.",
+        ),
+    ] = None,
 ) -> None:
     """Run the conformance suite on a Xen tree: a table by ABI.
 
@@ -56,11 +72,20 @@ def check(
     for file in (junit, json_file):
         _require_writable(file)
     cc = options.compiler(cc)
-    extensions = subject.prepare(xen, patch, baseline, options.settings(config), cc)
+    coverage = coverage or coverage_dir is not None
+    if coverage:
+        from ffashim.coverage import gcov
+
+        gcov.tool(cc)
+    extensions = subject.prepare(
+        xen, patch, baseline, options.settings(config), cc, coverage=coverage
+    )
     results = run_suite(
         [
             *subject_arguments(xen, patch, baseline, config, cc),
             *_pytest_options(keyword, workers, junit),
+            *(["--coverage"] if coverage else []),
+            *([f"--coverage-dir={coverage_dir}"] if coverage_dir else []),
         ]
     )
     if json_file:

@@ -36,12 +36,12 @@ def find_trees(xen: Sequence[str] | None, patches: Sequence[Path] | None) -> lis
         return [resolve_default(patches=patches or (), progress=progress)]
 
 
-def build(tree: Tree, settings: Mapping[str, str], cc: str) -> Extension:
+def build(tree: Tree, settings: Mapping[str, str], cc: str, *, coverage: bool = False) -> Extension:
     """Build the tree, or find what was built before."""
     from ffashim import loader
 
     with working(f"Building {tree.origin}") as progress:
-        return loader.build(tree, settings, cc=cc, progress=progress)
+        return loader.build(tree, settings, cc=cc, coverage=coverage, progress=progress)
 
 
 def prepare(
@@ -50,6 +50,8 @@ def prepare(
     baseline: str | None,
     settings: Mapping[str, str],
     cc: str,
+    *,
+    coverage: bool = False,
 ) -> dict[str, Extension]:
     """Find and build each tree in each variant that is tested; return them by their titles.
 
@@ -65,7 +67,7 @@ def prepare(
         if note.startswith(patching.PASSED_OVER):
             print(f"note: {note}", file=sys.stderr)
     return {
-        title(tree, chosen): build(tree, chosen, cc)
+        title(tree, chosen): build(tree, chosen, cc, coverage=coverage)
         for tree in trees
         for chosen in variants(tree, settings)
     }

@@ -256,6 +256,8 @@ int ffashim_drive(uint32_t cpu)
 
     if ( !enter() )
         return FFASHIM_OTHER_THREAD;
+    if ( owner_depth == 1 )
+        coverage_begin();
 
     while ( c->status == FFASHIM_READY || c->status == FFASHIM_BLOCKED )
     {

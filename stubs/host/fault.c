@@ -151,6 +151,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
         snprintf(report.text, sizeof(report.text), "access to %s",
                  memory_describe((uintptr_t)info->si_addr, what, sizeof(what)));
     walk(pc, fp);
+    coverage_take_back();
     fault_raise();
 }
 
@@ -184,6 +185,7 @@ static void on_tick(int sig, siginfo_t *info, void *ctx)
     snprintf(report.text, sizeof(report.text),
              "no end after %lld ms", (long long)hang_ms);
     walk(pc, fp);
+    coverage_take_back();
     fault_raise();
 }
 

@@ -125,3 +125,11 @@ typedef struct {
 uint32_t ffashim_events(const ffashim_event **events);
 uint32_t ffashim_console(const char **text);
 int64_t ffashim_set_hang_limit(int64_t ms);
+
+/*
+ * What --coverage counts: how often each edge of the tree's functions was
+ * taken. None in a build without it. Written to a file for each file of the
+ * tree, added to what other processes have written there, and zero after it.
+ */
+uint64_t *ffashim_counters(uint64_t *nr);
+void ffashim_write_counters(const char *directory);

@@ -33,6 +33,15 @@ void fault_open(void);
 void fault_thread(void);
 void FFASHIM_NORETURN fault_raise(void);
 
+/* coverage.c */
+#ifdef FFASHIM_COVERAGE
+void coverage_begin(void);
+void coverage_take_back(void);
+#else
+static inline void coverage_begin(void) { }
+static inline void coverage_take_back(void) { }
+#endif
+
 /* memory.c */
 int memory_open(void);
 const char *memory_describe(uintptr_t addr, char *buf, size_t size);
