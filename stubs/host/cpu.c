@@ -467,6 +467,12 @@ void host_switch(enum ffashim_point point, const void *addr)
     c->in_point = false;
 }
 
+void host_switch_copy(const void *d, const void *s)
+{
+    if ( host_in_window(d) || host_in_window(s) )
+        host_switch(FFASHIM_POINT_COPY, host_in_window(d) ? d : s);
+}
+
 void ffashim_watch(uint32_t points)
 {
     host_switching = points;

@@ -57,6 +57,8 @@ void host_at_rest(void);
 /* Non-zero while somebody wants to know of switch points. */
 extern unsigned int host_switching;
 void host_switch(enum ffashim_point point, const void *addr);
+/* The same for a copy, if either side is what a guest shares. */
+void host_switch_copy(const void *d, const void *s);
 
 #ifdef FFASHIM_COVERAGE
 /* Without a branch of ours, which would count as one of the line it is on. */
