@@ -7,6 +7,7 @@
 #include <xen/irq.h>
 #include <xen/irq_cpustat.h>
 #include <xen/sched.h>
+#include <xen/xmalloc.h>
 
 #include <asm/gic.h>
 
@@ -24,6 +25,7 @@ typedef void (*handler3_t)(int irq, void *dev, struct cpu_user_regs *regs);
 struct action {
     handler_t handler;
     void *dev;
+    struct irqaction *memory;        /* Xen's own copy, which may not be had */
 };
 
 irq_cpustat_t irq_stat[NR_CPUS];
@@ -50,6 +52,7 @@ int request_irq(unsigned int irq, unsigned int irqflags, handler_t handler,
                 const char *devname, void *dev_id)
 {
     struct action *action = action_of(irq, host_cpu);
+    struct irqaction *memory;
 
     if ( !action || !handler || action->handler )
         return -EINVAL;
@@ -57,7 +60,11 @@ int request_irq(unsigned int irq, unsigned int irqflags, handler_t handler,
     /* As gic_route_irq_to_xen() has it: such a line does not exist. */
     ASSERT(irq < LINES);
 
-    *action = (struct action){ handler, dev_id };
+    memory = xmalloc(struct irqaction);
+    if ( !memory )
+        return -ENOMEM;
+
+    *action = (struct action){ handler, dev_id, memory };
 
     return 0;
 }
@@ -66,8 +73,11 @@ void release_irq(unsigned int irq, const void *dev_id)
 {
     struct action *action = action_of(irq, host_cpu);
 
-    if ( action )
-        *action = (struct action){ };
+    if ( !action )
+        return;
+
+    xfree(action->memory);
+    *action = (struct action){ };
 }
 
 /* Xen looks up the descriptor of an SPI without a look at its number. */
