@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 from uuid import UUID
 
+import pytest
+
 from ffashim.defaults import default_spmc
 from ffashim.descriptors import (
     DescriptorError,
@@ -63,6 +65,20 @@ def boot_with(machine: Machine, partitions: Iterable[SecurePartition], **options
     options.setdefault("version", default_spmc(machine.extension).version)
     world = Spmc(partitions=partitions, **options)
     machine.boot(world)
+    return world
+
+
+def boot_without(machine: Machine, *fids: int) -> Spmc:
+    """Boot on the default secure world without some functions, or skip the test.
+
+    Some trees use no SPMC that does not have all they know of.
+    """
+    whole = default_spmc(machine.extension)
+    world = Spmc(whole.version, whole.state.partitions, features_off=fids)
+    machine.boot(world)
+    if not machine.mediator:
+        names = ", ".join(f"FFA_{FFA(fid).name}" for fid in fids)
+        pytest.skip(f"this tree uses no SPMC without {names}")
     return world
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
 from ffashim.memory import PAGE
-from ffashim.testing import serves_without_version
+from ffashim.testing import boot_without, serves_without_version
 from ffashim.traffic import (
     SP,
     footprint,
@@ -125,6 +125,15 @@ def test_what_the_spmc_keeps_stays_shared(vm: Vm, spmc: Spmc, error: FfaError) -
     assert reclaim(vm, handle).error is error
     assert references(vm, page) == [1]
     assert reclaim(vm, handle).ok
+
+
+def test_what_the_spmc_cannot_give_back_stays_shared(xen: Machine) -> None:
+    boot_without(xen, FFA.MEM_RECLAIM)
+    vm = guest(xen)
+    page = vm.memory.allocate()
+    handle = handle_of(share(vm, transaction(vm, (page, 1))))
+    assert reclaim(vm, handle).error is FfaError.NOT_SUPPORTED
+    assert references(vm, page) == [1]
 
 
 # --- who may call, and how ---------------------------------------------------------------------

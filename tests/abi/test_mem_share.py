@@ -18,7 +18,13 @@ from ffashim.ffa import (
     V1_1,
 )
 from ffashim.memory import PAGE
-from ffashim.testing import at_each_point, serves_without_version
+from ffashim.testing import (
+    at_each_point,
+    boot_with,
+    boot_without,
+    secure_partitions,
+    serves_without_version,
+)
 from ffashim.traffic import (
     NO_SP,
     SP,
@@ -159,6 +165,33 @@ def test_pages_that_are_scattered_in_memory_are_all_shared(vm: Vm, spmc: Spmc) -
     assert [tuple(r) for r in spmc.memory.shares[handle].ranges] == [(base, 1) for base in bases]
 
 
+def test_memory_as_scattered_as_can_be_is_shared_or_refused(xen: Machine, spmc: Spmc) -> None:
+    # The SPMC gets a range for each page, which may be too much for one descriptor.
+    vm = xen.create_vm("1.1", ram_pages=1024)
+    vm.map_rxtx()
+    pages = most_pages(vm) - 1
+    first, backing = vm.memory.allocate(pages), vm.memory.allocate(pages)
+    for n in range(pages):
+        vm.memory.map(first + n * PAGE, vm.memory, backing + (pages - 1 - n) * PAGE, P2m.RAM_RW)
+    reply = share(vm, transaction(vm, (first, pages)))
+    if reply.ok:
+        (shared,) = spmc.memory.shares.values()
+        assert sum(r.pages for r in shared.ranges) == pages
+    else:
+        assert reply.error in (FfaError.NOT_SUPPORTED, FfaError.NO_MEMORY)
+        assert not any(references(vm, first, pages))
+
+
+def test_an_spmc_of_1_1_is_sent_the_descriptor_of_1_1(xen: Machine) -> None:
+    world = boot_with(xen, secure_partitions(1), version="1.1")
+    vm = guest(xen)
+    page = vm.memory.allocate()
+    handle = handle_of(share(vm, transaction(vm, (page, 1))))
+    assert world.memory.shares[handle].borrowers == ((SP, 2),)
+    assert reclaim(vm, handle).ok
+    assert not world.violations
+
+
 def test_shared_pages_are_held_until_they_are_reclaimed(vm: Vm) -> None:
     page = vm.memory.allocate(2)
     handle = handle_of(share(vm, transaction(vm, (page, 2))))
@@ -294,6 +327,31 @@ class TestRefused:
     def test_a_length_that_holds_no_descriptor(self, vm: Vm, spmc: Spmc, length: int) -> None:
         data = transaction(vm).encode(version_of(vm))
         assert refused(vm, spmc, data[:length]) is FfaError.INVALID_PARAMETERS
+
+    @pytest.mark.parametrize("length", [0, 31])
+    def test_a_length_that_holds_no_descriptor_of_1_0(
+        self, xen: Machine, spmc: Spmc, length: int
+    ) -> None:
+        vm = xen.create_vm("1.0")
+        vm.map_rxtx()
+        data = transaction(vm).encode(version_of(vm))
+        assert refused(vm, spmc, data[:length]) is FfaError.INVALID_PARAMETERS
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(field(attributes=MEM_ATTR_NORMAL_WB_ISH | 0x100), id="attributes"),
+            pytest.param(field(flags=0x100), id="flags"),
+            pytest.param(field(access_size=0x110), id="size of an access descriptor"),
+            pytest.param(field(access_count=0x101), id="number of access descriptors"),
+            pytest.param(field(access_offset=0x4000_0000), id="offset of the access descriptors"),
+            pytest.param(field(access_count=0x20), id="access descriptors beyond the end"),
+        ],
+    )
+    def test_a_header_with_an_absurd_value(self, vm: Vm, spmc: Spmc, change: Change) -> None:
+        # Reserved bits that must be zero, or what lies outside of the descriptor (Table 10.20).
+        what = change(transaction(vm))
+        assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
 
     def test_a_fragment_longer_than_the_whole(self, vm: Vm) -> None:
         vm.tx.write(transaction(vm).encode(version_of(vm)))
@@ -444,6 +502,24 @@ def test_what_was_checked_is_what_the_spmc_is_asked(xen: Machine, spmc: Spmc, vm
     assert turns
 
 
+def test_of_two_vcpus_that_share_at_once_one_may_find_tx_busy(xen: Machine, spmc: Spmc) -> None:
+    # Both send the same page: who comes second is denied it.
+    vm = xen.create_vm("1.1", vcpus=2)
+    vm.map_rxtx()
+    data = transaction(vm).encode(V1_1)
+    vm.tx.write(data)
+    errors = set()
+    for replies in at_each_point(
+        xen,
+        lambda: vm.smc(FFA.MEM_SHARE_64, len(data), len(data)),
+        lambda: vm.vcpus[1].smc(FFA.MEM_SHARE_64, len(data), len(data)),
+    ):
+        assert sum(reply.ok for reply in replies) == len(spmc.memory.shares) == 1
+        errors |= {reply.error for reply in replies if not reply.ok}
+    assert FfaError.BUSY in errors
+    assert errors <= {FfaError.BUSY, FfaError.DENIED}
+
+
 @pytest.mark.parametrize(
     "error", [FfaError.NO_MEMORY, FfaError.DENIED, FfaError.BUSY, FfaError.ABORTED]
 )
@@ -467,6 +543,27 @@ def test_an_spmc_that_asks_for_more_is_an_error(vm: Vm, spmc: Spmc) -> None:
     reply = share(vm)
     assert reply.fid == FFA.ERROR
     assert reply.w(2) in [error.w for error in FfaError]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param((FFA.ERROR,), id="an error that names none"),
+        pytest.param((FFA.MEM_FRAG_RX, 1, 0, 0x8000_0000), id="an offset that cannot be"),
+    ],
+)
+def test_a_senseless_answer_of_the_spmc_is_an_error(
+    vm: Vm, spmc: Spmc, answer: tuple[int, ...]
+) -> None:
+    page = vm.memory.allocate()
+    spmc.on(FFA.MEM_SHARE_64).reply(*answer)
+    assert share(vm, transaction(vm, (page, 1))).error
+    assert references(vm, page) == [0]
+
+
+def test_what_the_spmc_lacks_is_not_supported(xen: Machine) -> None:
+    boot_without(xen, FFA.MEM_SHARE_32, FFA.MEM_SHARE_64)
+    assert share(guest(xen)).error is FfaError.NOT_SUPPORTED
 
 
 def test_an_unknown_answer_of_the_spmc_is_an_error(vm: Vm, spmc: Spmc) -> None:

@@ -148,6 +148,20 @@ def test_what_the_spmc_lacks_is_not_supported(vm: Vm, spmc: Spmc) -> None:
     assert not spmc.calls(FFA.MSG_SEND2)
 
 
+def test_of_two_vcpus_that_send_at_once_one_may_find_tx_busy(xen: Machine, spmc: Spmc) -> None:
+    vm = xen.create_vm("1.1", vcpus=2)
+    vm.map_rxtx()
+    spmc.on(FFA.MSG_SEND2).reply(FFA.SUCCESS_32)
+    vm.tx.write(message(vm, SP, b"hello"))
+    errors = []
+    for first, second in at_each_point(
+        xen, lambda: vm.smc(FFA.MSG_SEND2), lambda: vm.vcpus[1].smc(FFA.MSG_SEND2)
+    ):
+        assert first.ok
+        errors += [] if second.ok else [second.error]
+    assert set(errors) == {FfaError.BUSY}
+
+
 # --- the header --------------------------------------------------------------------------------
 
 BAD_HEADERS: dict[str, dict[str, Any]] = {
@@ -205,6 +219,14 @@ def test_in_1_2_the_header_has_a_uuid(xen: Machine) -> None:
     vm.map_rxtx()
     assert send2(vm, SP, offset=39).error is FfaError.INVALID_PARAMETERS
     assert send2(vm, SP, offset=40).ok
+
+
+def test_in_1_1_the_header_has_none(xen: Machine, spmc: Spmc) -> None:
+    vm = xen.create_vm("1.1")
+    vm.map_rxtx()
+    spmc.on(FFA.MSG_SEND2).reply(FFA.SUCCESS_32)
+    assert send2(vm, SP, offset=19).error is FfaError.INVALID_PARAMETERS
+    assert send2(vm, SP, offset=20).ok
 
 
 @pytest.mark.parametrize("sender", [0, 1, SP, 0xFFFF])
@@ -275,6 +297,14 @@ def test_rx_belongs_to_the_receiver_until_it_is_released(vm: Vm, peer: Vm) -> No
     assert peer.smc(FFA.RX_RELEASE).ok
     assert send2(vm, peer.id, b"two").ok
     assert received(peer).payload == b"two"
+
+
+@between_vms
+def test_a_guest_that_does_not_read_stays_busy(vm: Vm, peer: Vm) -> None:
+    # Xen tells its console of the first few only.
+    assert send2(vm, peer.id, b"first").ok
+    assert {send2(vm, peer.id, b"more").error for _ in range(30)} == {FfaError.BUSY}
+    assert received(peer).payload == b"first"
 
 
 @between_vms

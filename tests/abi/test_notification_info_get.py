@@ -177,6 +177,18 @@ def test_lists_with_vcpus_do_not_confuse_it(xen: Machine, vm: Vm, spmc: Spmc, co
     assert interrupts(xen) == [(vm.domid, 0, NPI), (other.domid, 0, NPI)]
 
 
+def test_an_answer_of_the_32_bit_convention_holds_two_ids_a_register(
+    xen: Machine, vm: Vm, spmc: Spmc
+) -> None:
+    others = [guest(xen, buffers=False) for _ in range(2)]
+    first, second = others
+    spmc.on(GET).reply(
+        FFA.SUCCESS_32, 0, 3 << 7, vm.id | first.id << 16, second.id | 0xFFFF << 32, times=1
+    )
+    xen.raise_irq(spmc.sri)
+    assert interrupts(xen) == [(each.domid, 0, NPI) for each in (vm, *others)]
+
+
 def overfill(xen: Machine, lists: int, vcpus: int) -> None:
     """Answer with so many lists of so many vCPUs each: x3 to x7 hold 20 IDs in all."""
     sizes = sum(vcpus << 12 + 2 * n for n in range(min(lists, 26)))
@@ -219,6 +231,23 @@ def test_an_error_of_the_spmc_ends_it(xen: Machine, spmc: Spmc, error: FfaError)
     spmc.on(GET).error(error)
     xen.raise_irq(spmc.sri)
     assert len(spmc.calls(GET)) == 1
+
+
+def test_an_spmc_that_fails_each_time_is_asked_each_time(xen: Machine, spmc: Spmc) -> None:
+    # Xen tells its console of the first few only.
+    spmc.on(GET).error(FfaError.BUSY)
+    for _ in range(30):
+        xen.raise_irq(spmc.sri)
+    assert len(spmc.calls(GET)) == 30
+
+
+def test_a_guest_that_stays_offline_is_never_interrupted(xen: Machine, spmc: Spmc) -> None:
+    vm = xen.create_vm("1.1")
+    vm.vcpus[0].offline()
+    for _ in range(30):
+        spmc.on(GET).reply(FFA.SUCCESS_64, 0, 1 << 7, vm.id, times=1)
+        xen.raise_irq(spmc.sri)
+    assert not xen.virqs
 
 
 def test_what_is_pending_for_an_sp_is_no_guests(xen: Machine, vm: Vm, spmc: Spmc) -> None:

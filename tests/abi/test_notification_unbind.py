@@ -71,6 +71,12 @@ def test_an_sp_that_does_not_exist(vm: Vm) -> None:
     assert unbind(vm, 1, NO_SP).error is FfaError.INVALID_PARAMETERS
 
 
+def test_what_another_guest_would_send(xen: Machine, vm: Vm) -> None:
+    # Xen documents that there are no notifications between guests; an SPMC knows of none, either.
+    other = guest(xen, buffers=False)
+    assert unbind(vm, 1, other.id).error in (FfaError.NOT_SUPPORTED, FfaError.INVALID_PARAMETERS)
+
+
 def test_no_notification_at_all(vm: Vm) -> None:
     assert unbind(vm, 0).error is FfaError.INVALID_PARAMETERS
 

@@ -116,6 +116,14 @@ def test_a_32_bit_guest_sees_the_same_partitions(xen: Machine) -> None:
     assert Counter(found) == Counter(visible_to(vm))
 
 
+@pytest.mark.needs(version="1.2")
+def test_a_32_bit_guest_of_1_2_finds_itself_in_aarch32_state(xen: Machine) -> None:
+    vm = guest(xen, "1.2", bits=32)
+    (own,) = (each for each in listed(vm) if each.id == vm.id)
+    assert own == described(vm)
+    assert not own.properties >> 8 & 1
+
+
 @NO_STATE
 @pytest.mark.needs(vm_to_vm=True)
 def test_the_state_of_a_guest_is_told(xen: Machine) -> None:
@@ -258,6 +266,28 @@ def test_partitions_that_share_a_uuid_are_all_listed(xen: Machine) -> None:
     assert decode_partition_infos(vm.rx.read(), 3, 24) == expected(xen, MAILBOX)
 
 
+HALVES = [UUID(int=77), UUID(int=77 << 64)]
+"""Of which one half is zero."""
+
+
+@pytest.mark.parametrize("uuid", HALVES, ids=["second", "first"])
+def test_a_uuid_half_of_which_is_zero_is_not_the_nil_uuid(xen: Machine, uuid: UUID) -> None:
+    boot_with(xen, [SecurePartition(0x8001 + n, [each]) for n, each in enumerate(HALVES)])
+    vm = guest(xen)
+    assert vm.partition_info_get(uuid).ok
+    (found,) = decode_partition_infos(vm.rx.read(), 1, 24)
+    assert found.id == 0x8001 + HALVES.index(uuid)
+    assert vm.partition_info_get(uuid, COUNT).w(2) == 1
+
+
+@SIZE_IN_1_0
+def test_a_guest_of_1_0_may_name_a_uuid(xen: Machine) -> None:
+    vm = guest(xen, "1.0")
+    reply = vm.partition_info_get(MAILBOX)
+    assert (reply.w(2), reply.w(3)) == (1, 0)
+    assert decode_partition_infos(vm.rx.read(), 1, 8) == expected(xen, MAILBOX)
+
+
 @pytest.mark.parametrize("flags", [0, COUNT])
 def test_a_uuid_that_nobody_has_is_an_invalid_parameter(xen: Machine, flags: int) -> None:
     # R3 and the FF-A ACS checklist, rule 5. RX is not held afterwards.
@@ -384,6 +414,31 @@ def test_of_two_vcpus_that_ask_at_once_one_finds_rx_busy(xen: Machine) -> None:
         assert first.ok is not second.ok
         assert FfaError.BUSY in (first.error, second.error)
     assert turns
+
+
+def test_rx_that_is_never_released_stays_busy(xen: Machine) -> None:
+    # Xen tells its console of the first few only.
+    vm = guest(xen)
+    vm.partition_info_get()
+    errors = {vm.partition_info_get().error for _ in range(30)}
+    assert errors <= {FfaError.BUSY, FfaError.DENIED}
+
+
+def believes_any_size(xen: Machine) -> bool:
+    # An SPMC that is asked once, at boot, is not asked now.
+    xen.spmc.on(FFA.PARTITION_INFO_GET).garble(lambda _x, reply: (*reply[:3], 4, *reply[4:]))
+    vm = guest(xen)
+    reply = vm.partition_info_get()
+    if not reply.ok:
+        return False
+    return Counter(decode_partition_infos(vm.rx.read(), reply.w(2), 24)) != Counter(visible_to(vm))
+
+
+@pytest.mark.known_defect(
+    believes_any_size, "takes descriptors apart by a size of the SPMC's that no version has"
+)
+def test_a_size_too_small_for_any_version_is_not_believed(xen: Machine) -> None:
+    assert not believes_any_size(xen)
 
 
 def test_without_buffers_there_is_no_list(xen: Machine) -> None:

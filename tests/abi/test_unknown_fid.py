@@ -108,6 +108,8 @@ def test_a_guest_without_the_mediator_has_no_ffa(xen: Machine) -> None:
 @pytest.mark.needs(vm_to_vm=False)
 def test_without_an_spmc_there_is_no_ffa(xen: Machine) -> None:
     assert not xen.mediator
+    vm = xen.create_vm(tee=False)
+    assert [fid.name for fid in FFA if not vm.smc(fid).unknown] == []
 
 
 @pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")

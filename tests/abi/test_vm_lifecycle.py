@@ -6,7 +6,7 @@ import pytest
 from ffashim import FFA, DomainError, FfaError, Machine, SecurePartition, Spmc, Vm
 from ffashim.ffa import MSG_FLAG_FRAMEWORK, FrameworkMessage, PartitionProperty
 from ffashim.spmc import script
-from ffashim.testing import boot_with
+from ffashim.testing import boot_with, boot_without
 from ffashim.traffic import (
     SP,
     Footprint,
@@ -140,9 +140,19 @@ def test_a_partition_that_refuses_a_guest(xen: Machine, spmc: Spmc, status: FfaE
 
 
 @FORGETS
-def test_a_partition_that_answers_nonsense(xen: Machine, spmc: Spmc) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param((FFA.SUCCESS_32,), id="no response"),
+        pytest.param((FFA.MSG_SEND_DIRECT_RESP_32, 0, 0), id="no framework message"),
+        pytest.param((FFA.MSG_SEND_DIRECT_RESP_32, 0, 1 << 31 | 7), id="another message's"),
+    ],
+)
+def test_a_partition_that_answers_nonsense(
+    xen: Machine, spmc: Spmc, answer: tuple[int, ...]
+) -> None:
     before = footprint(xen)
-    on(spmc, CREATED, 0x8003).reply(FFA.SUCCESS_32)
+    on(spmc, CREATED, 0x8003).reply(*answer)
     with pytest.raises(DomainError):
         xen.create_vm(domid=1)
     assert (footprint(xen), spmc.residue(2)) == (before, [])
@@ -339,6 +349,12 @@ def test_an_sp_that_fails_for_good_is_left_alone(xen: Machine, spmc: Spmc) -> No
     assert footprint(xen) == before
 
 
+def test_guests_that_an_sp_has_no_use_for_all_die(xen: Machine, spmc: Spmc) -> None:
+    # Xen tells its console of the first few only.
+    on(spmc, DESTROYED, SP).status(FfaError.DENIED)
+    assert all(xen.create_vm(domid=n).destroy() for n in range(1, 31))
+
+
 @LEAK
 def test_memory_that_an_sp_still_maps_is_reclaimed_later(xen: Machine, spmc: Spmc) -> None:
     before = footprint(xen)
@@ -401,6 +417,15 @@ def test_memory_that_is_lost_for_good_is_given_up(xen: Machine, spmc: Spmc) -> N
     assert vm.exists
     assert xen.advance(20) <= 1
     assert xen.timers == 0
+
+
+def test_memory_that_the_spmc_cannot_give_back_outlives_its_owner(xen: Machine) -> None:
+    # An SP may have it mapped for ever: it must not become another guest's.
+    boot_without(xen, FFA.MEM_RECLAIM)
+    vm = guest(xen)
+    assert share(vm).ok
+    assert not vm.destroy()
+    assert vm.exists
 
 
 def test_buffers_that_the_spmc_keeps_do_not_stop_it(xen: Machine, spmc: Spmc) -> None:
