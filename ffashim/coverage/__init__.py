@@ -8,7 +8,8 @@ without optimisation for it; the counters outlive resets of the machine. From th
     gcov       reads them: lines and branches of each build, by gcc's gcov and the gcovr package
     union      puts the builds of a tree together, whatever their configuration
     changes    which lines of a tree are new, against the tree before a change
-    unreached  what is known of the code that no test reaches, function by function
+    unreached  what no test has reached, function by function
+    reasons    why, as far as it is known
     summary    says it all: on the terminal, and in files
 
 What counts is what Xen's source says, by these rules:

@@ -7,8 +7,10 @@ up, with a lock on each file. The controlling process reads it when the last wor
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -123,15 +125,19 @@ class Session:
         except FfashimError as error:
             terminalreporter.write_line(f"error: {error}", red=True)
             assert self._session
-            self._session.exitstatus = 2
+            self._session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
             return
         for line in lines:
             terminalreporter.write_line(line)
 
     def pytest_unconfigure(self) -> None:
-        """Remove the counters."""
-        if self._controls:
-            shutil.rmtree(self._data, ignore_errors=True)
+        """Remove the counters, and the directory of the reports if none came of it."""
+        if not self._controls:
+            return
+        shutil.rmtree(self._data, ignore_errors=True)
+        if self._reports.parent == self._data.parent:
+            with contextlib.suppress(OSError):
+                self._reports.rmdir()
 
     def _builds(self) -> Iterator[tuple[Path, Build]]:
         for record in sorted(self._data.glob("*/build.json")):
@@ -149,12 +155,15 @@ def _reports(named: str | None, trees: Sequence[str]) -> Path:
     if named is None:
         return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=_home()))
     path = Path(named).expanduser()
-    for tree in (*trees, *(tree.rpartition("@")[0] for tree in trees)):
-        if tree and path.resolve().is_relative_to(Path(tree).expanduser().resolve()):
-            raise UsageError(
-                f"--coverage-dir {named} lies in {tree}, and nothing is written into a tree that "
-                "is tested: name another directory"
-            )
+    for tree in trees:
+        if re.match(r"(debian(:|$)|upstream(@|$))", tree):  # see `source.resolve`
+            continue
+        for directory in (tree, tree.rpartition("@")[0] or tree):
+            if path.resolve().is_relative_to(Path(directory).expanduser().resolve()):
+                raise UsageError(
+                    f"--coverage-dir {named} lies in {directory}, and nothing is written into a "
+                    "tree that is tested: name another directory"
+                )
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

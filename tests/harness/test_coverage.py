@@ -15,7 +15,7 @@ from planted import Plant, plant
 from trees import need
 
 from ffashim import FFA, Machine, XenFault, loader, paths
-from ffashim.coverage import gcov, union
+from ffashim.coverage import gcov, union, unreached
 from ffashim.coverage.changes import changed_lines
 from ffashim.coverage.gcov import Document
 from ffashim.errors import CoverageError
@@ -170,6 +170,16 @@ def test_only_changed_lines_are_kept_outside_of_the_mediator() -> None:
     assert found["files"] == []
 
 
+def test_what_is_known_of_code_that_is_not_reached_is_told() -> None:
+    found = document((7, [0, 2]), (8, []), (9, []))
+    for _, line in union.lines(found):
+        line["function_name"] = "ffa_set_regs"
+    found["files"][0]["lines"][1]["count"] = found["files"][0]["lines"][2]["count"] = 0
+    text = unreached.as_markdown(found, "Title", None)
+    assert text.startswith("# Title\n")
+    assert "\n- `ffa_set_regs`: lines 8-9; branches of line 7 (1 of 2)\n  - Who is " in text
+
+
 # --- changes --------------------------------------------------------------------------------------
 
 
@@ -317,6 +327,23 @@ def test_a_tool_that_is_missing_ends_the_run_with_a_sentence(pytester: pytest.Py
     result.stderr.fnmatch_lines(["*error: the C compiler 'no-such-cc' cannot be run*"])
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert result.ret == 2
+
+
+def test_a_report_that_fails_is_told_and_fails_the_run(
+    pytester: pytest.Pytester, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("gcc")
+    broken = pytester.mkdir("gcovr")
+    (broken / "__init__.py").touch()
+    (broken / "__main__.py").write_text("import sys\nsys.exit('(ERROR) it is broken')\n")
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    monkeypatch.setenv("FFASHIM_CACHE", str(paths.cache_dir()))
+    pytester.makepyfile("def test_it(xen): pass")
+    result = pytester.runpytest_subprocess(f"--xen={tree.root}", "--cc=gcc", "--coverage-dir=out")
+    result.stdout.fnmatch_lines(
+        ["error: gcovr cannot tell what was reached:", "(ERROR) it is broken"]
+    )
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
 
 
 def test_nothing_is_written_into_a_tree(pytester: pytest.Pytester) -> None:
