@@ -162,6 +162,31 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A file to be compiled, or objects to be linked."""
+
+    command: tuple[str, ...]
+    inputs: tuple[Path, ...]
+    """The one source, or the objects, as the command names them."""
+    target: Path
+    failure: str
+    """What to say if it fails."""
+    refused: re.Pattern[str] | None = None
+    """What the compiler may not say, though it is content itself."""
+
+    def run(self) -> str:
+        """Run the command, and return what the compiler said. Raises BuildError."""
+        done = _capture(self.command)
+        if done.returncode or (self.refused and self.refused.search(done.stderr)):
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            if len(said) > MOST_LINES:
+                said[MOST_LINES:] = [f"... and {len(said) - MOST_LINES} more lines"]
+            repeat = ("The command was:", f"    {shlex.join(self.command)}")
+            raise BuildError("\n".join([f"{self.failure}:", *said, *repeat]))
+        return done.stderr.strip()
+
+
+@dataclass(frozen=True)
 class Built:
     """What came of it."""
 
@@ -181,6 +206,8 @@ class Built:
     notes: tuple[str, ...] = field(default=())
     counted: tuple[Path, ...] = field(default=())
     """What the compiler notes for gcov of each file that is counted."""
+    steps: tuple[Step, ...] = field(default=())
+    """How it came about, so that a part can be done again: an object each, the link at the end."""
 
 
 def build(recipe: Recipe, work: Path, name: str, progress: Progress | None = None) -> Built:
@@ -198,7 +225,7 @@ class _Build:
         self.flags = (*recipe.flags, *(["-DFFASHIM_COVERAGE"] if recipe.coverage else []))
         self.xen_include = xen_include(recipe.xen, work / "include")
         self.notes: list[str] = []
-        self._origin: dict[Path, Path] = {}
+        self._steps: dict[Path, Step] = {}
         self._looked_at: set[Path] = set()
 
     def run(self) -> Built:
@@ -224,16 +251,17 @@ class _Build:
                 self._looked_at |= {path, path.parent}
             variables = self._variables(set(unmodelled), [*sources, *ours])
             ours.append(self._machine(self._traps(unmodelled, variables), []))
-        extension = self._link([*sources, *ours])
+        linked = self._link([*sources, *ours])
         return Built(
-            extension=extension,
-            sources=tuple(self._origin[path] for path in sources),
+            extension=linked.target,
+            sources=tuple(self._steps[path].inputs[0] for path in sources),
             dependencies=tuple(sorted({*self._dependencies(), *self._looked_at})),
             unmodelled=tuple(unmodelled),
             trap_path=trapped,
             constants=constants.result(),
             notes=tuple(self.notes),
             counted=tuple(sorted(self.work.glob("*.gcno"))),
+            steps=(*self._steps.values(), linked),
         )
 
     # --- what is generated ---------------------------------------------------------------------
@@ -291,7 +319,7 @@ class _Build:
         for path in objects:
             needed, calls = _relocations(path, names)
             called |= calls
-            users.update(dict.fromkeys(needed, self._origin[path]))
+            users.update(dict.fromkeys(needed, self._steps[path].inputs[0]))
         # What is never called has its address taken, or is a variable: its declaration tells.
         return {
             name
@@ -331,23 +359,20 @@ class _Build:
         self, source: Path, stem: str, *flags: str, refused: re.Pattern[str] | None = None
     ) -> Path:
         target = self.work / f"{stem}.o"
-        self._run(
-            [
-                *self.cc,
-                *OPTIMISE,
-                *COMMON,
-                *flags,
-                *self.flags,
-                *("-MD", "-MT", "o", "-MF", str(target.with_suffix(".d"))),
-                "-c",
-                str(source),
-                "-o",
-                str(target),
-            ],
-            f"{source} does not compile",
-            refused,
+        command = (
+            *self.cc,
+            *OPTIMISE,
+            *COMMON,
+            *flags,
+            *self.flags,
+            *("-MD", "-MT", "o", "-MF", str(target.with_suffix(".d"))),
+            "-c",
+            str(source),
+            "-o",
+            str(target),
         )
-        self._origin[target] = source
+        failure = f"{source} does not compile"
+        self._steps[target] = self._run(Step(command, (source,), target, failure, refused))
         return target
 
     def _try(self, compile_one: Callable[[Path], Path], source: Path) -> Path | None:
@@ -431,39 +456,27 @@ class _Build:
                 if source.exists() and not UNPORTABLE.search(source.as_posix()):
                     yield source
 
-    def _link(self, objects: Sequence[Path]) -> Path:
+    def _link(self, objects: Sequence[Path]) -> Step:
         target = self.work / f"{self.name}.so"
-        self._run(
-            [
-                *self.cc,
-                "-shared",
-                "-Wl,-Bsymbolic",
-                *("-T", str(STUBS / "link.ld")),
-                f"-Wl,--defsym=ffashim_cpus={_cpus()}",
-                *self.flags,
-                # The counters are written when Python asks for it, not when the process ends.
-                *(["--coverage", "-Wl,--wrap=__gcov_exit"] if self.recipe.coverage else []),
-                *map(str, objects),
-                "-o",
-                str(target),
-            ],
-            "the extension does not link",
+        command = (
+            *self.cc,
+            "-shared",
+            "-Wl,-Bsymbolic",
+            *("-T", str(STUBS / "link.ld")),
+            f"-Wl,--defsym=ffashim_cpus={_cpus()}",
+            *self.flags,
+            # The counters are written when Python asks for it, not when the process ends.
+            *(["--coverage", "-Wl,--wrap=__gcov_exit"] if self.recipe.coverage else []),
+            *map(str, objects),
+            "-o",
+            str(target),
         )
-        return target
+        return self._run(Step(command, tuple(objects), target, "the extension does not link"))
 
-    def _run(
-        self, command: Sequence[str], what: str, refused: re.Pattern[str] | None = None
-    ) -> None:
-        done = _capture(command)
-        if done.returncode or (refused and refused.search(done.stderr)):
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            if len(said) > MOST_LINES:
-                said[MOST_LINES:] = [f"... and {len(said) - MOST_LINES} more lines"]
-            raise BuildError(
-                "\n".join([f"{what}:", *said, "The command was:", f"    {shlex.join(command)}"])
-            )
-        if done.stderr.strip():
-            self.notes.append(done.stderr.strip())
+    def _run(self, step: Step) -> Step:
+        if said := step.run():
+            self.notes.append(said)
+        return step
 
     def _dependencies(self) -> Iterator[Path]:
         """Read what the compiler read, from its own make rules."""

@@ -115,6 +115,20 @@ def build(
             return _build(tree, wanted, cc, tuple(flags), coverage, directory, progress)
 
 
+def build_apart(
+    tree: Tree, settings: Mapping[str, str] | None, work: Path, *, cc: str = "cc"
+) -> tuple[Extension, Any]:
+    """Build in an empty directory of the caller's, past the cache. Return also the `Built` of
+    build.py, whose steps can be taken again.
+
+    Raises as `build` does.
+    """
+    wanted = {**DEFAULTS, **(settings or {})}
+    _identity(cc)
+    built, record = _make(tree, wanted, cc, (), False, work, None)
+    return Extension(built.extension, _record(tree, record)), built
+
+
 # --- what was asked for --------------------------------------------------------------------------
 
 
@@ -289,22 +303,8 @@ def _build(
     progress: Progress | None,
 ) -> Extension:
     started = time.time_ns()
-    configuration = kconfig.configure(tree.xen, settings, cc=cc)
-    recipe_module = _build_py()
     with _work(directory) as work:
-        # A name of its own for each content: two builds can live in one interpreter.
-        recipe = recipe_module.Recipe(tree.xen, configuration.autoconf, cc, flags, coverage)
-        name = f"_ffashim_{os.urandom(8).hex()}"
-        try:
-            built = recipe_module.build(recipe, work, name, progress)
-        except FileNotFoundError as error:
-            missing = Path(error.filename or work)
-            if missing.parent != work or not work.is_dir():
-                raise
-            raise BuildError(
-                f"{cc} is no C compiler: it reported success, but produced no {missing.name}.\n"
-                "Name another with --cc."
-            ) from error
+        built, record = _make(tree, settings, cc, flags, coverage, work, progress)
         defconfig = tree.xen / "arch/arm/configs/arm64_defconfig"
         inputs = {*built.dependencies, *tree.xen.rglob("Kconfig*"), defconfig}
         extension = directory / built.extension.name
@@ -313,21 +313,7 @@ def _build(
             "sha256": _sha256(built.extension),
             "counted": [path.name for path in built.counted],
             "inputs": {str(path): _stamp(path, started) for path in inputs if path.exists()},
-            "record": {
-                "notes": list(built.notes),
-                "config": dict(configuration.values),
-                "symbols": list(kconfig.variants(tree.xen, cc=cc)),
-                "cc": cc,
-                "compiler": _version(cc),
-                "flags": list(flags),
-                "files": {
-                    each.path: {"sha256": each.sha256, "blob": each.blob}
-                    for each in hash_files(built.sources, tree.root)
-                },
-                "constants": built.constants,
-                "unmodelled": list(built.unmodelled),
-                "trap_path": built.trap_path,
-            },
+            "record": record,
         }
         for former in _surplus(directory.glob("_ffashim_*.so")):
             former.unlink(missing_ok=True)
@@ -343,6 +329,48 @@ def _build(
         partial.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
         os.replace(partial, directory / "manifest")
     return Extension(extension, _record(tree, manifest["record"]))
+
+
+def _make(
+    tree: Tree,
+    settings: Mapping[str, str],
+    cc: str,
+    flags: tuple[str, ...],
+    coverage: bool,
+    work: Path,
+    progress: Progress | None,
+) -> tuple[Any, dict[str, Any]]:
+    """Build in an empty directory. Return the `Built` of build.py, and what to remember of it."""
+    configuration = kconfig.configure(tree.xen, settings, cc=cc)
+    recipe_module = _build_py()
+    # A name of its own for each content: two builds can live in one interpreter.
+    recipe = recipe_module.Recipe(tree.xen, configuration.autoconf, cc, flags, coverage)
+    name = f"_ffashim_{os.urandom(8).hex()}"
+    try:
+        built = recipe_module.build(recipe, work, name, progress)
+    except FileNotFoundError as error:
+        missing = Path(error.filename or work)
+        if missing.parent != work or not work.is_dir():
+            raise
+        raise BuildError(
+            f"{cc} is no C compiler: it reported success, but produced no {missing.name}.\n"
+            "Name another with --cc."
+        ) from error
+    return built, {
+        "notes": list(built.notes),
+        "config": dict(configuration.values),
+        "symbols": list(kconfig.variants(tree.xen, cc=cc)),
+        "cc": cc,
+        "compiler": _version(cc),
+        "flags": list(flags),
+        "files": {
+            each.path: {"sha256": each.sha256, "blob": each.blob}
+            for each in hash_files(built.sources, tree.root)
+        },
+        "constants": built.constants,
+        "unmodelled": list(built.unmodelled),
+        "trap_path": built.trap_path,
+    }
 
 
 def _record(tree: Tree, built: Mapping[str, Any]) -> Mapping[str, Any]:
