@@ -120,9 +120,19 @@ class Hooks:
         """Return the trees that a test is to run on; None leaves it at `trees`, as asked for."""
         return None  # never called: pytest reads the signature
 
+    @pytest.hookspec(firstresult=True)
+    def pytest_ffashim_extension(self, tree: Tree, settings: dict[str, str]) -> Extension | None:
+        """Return the extension that stands for a tree in this session; None builds the tree."""
+        return None
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_ffashim_baseline(self, tree: Tree, settings: dict[str, str]) -> Extension | None:
+        """Return what a tree is compared with; None leaves it to ``--baseline`` and ``--patch``."""
+        return None
+
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Add our own hook."""
+    """Add our own hooks."""
     pluginmanager.add_hookspecs(Hooks)
 
 
@@ -240,7 +250,8 @@ def extension_of(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> E
     if found is None:
         counting = coverage.wanted(config)
         try:
-            found = loader.build(
+            found = config.hook.pytest_ffashim_extension(tree=tree, settings=settings)
+            found = found or loader.build(
                 tree,
                 settings,
                 cc=config.getoption("--cc") or "cc",
@@ -337,7 +348,8 @@ def _expect(
     tree, settings = node.callspec.params["extension"]
     variant = tuple(sorted(settings.items()))
     cc = config.getoption("--cc") or "cc"
-    before = _baseline(tree, variant, config.getoption("--baseline"), cc)
+    before = config.hook.pytest_ffashim_baseline(tree=tree, settings=settings)
+    before = before or _baseline(tree, variant, config.getoption("--baseline"), cc)
     there, absent = capabilities.probe(machine, question), None
     if isinstance(before, Extension):
         node.user_properties.append(("baseline", f"compared with {before.describe()}"))
