@@ -5,6 +5,7 @@
 #   make setup    the set-up alone: .venv, packages, Xen's source
 #   make lint     ruff and mypy
 #   make bench    the benchmarks
+#   make mutants  how many small mistakes in the mediator the suite notices, of a sample
 #   make clean    remove all that the targets above made in this tree
 #
 # XEN=TREE      the Xen tree to work on: a directory, DIR@REV, debian[:SUITE] or upstream[@REV]
@@ -20,9 +21,9 @@ FETCHED := $(VENV)/fetched
 export XEN PYTHON
 WITH_XEN = $${XEN:+--xen "$$XEN"}
 
-.PHONY: help setup run test lint bench clean FORCE
+.PHONY: help setup run test lint bench mutants clean FORCE
 help:
-	@sed -n 's/^# \{0,1\}//;3,13p' Makefile
+	@sed -n 's/^# \{0,1\}//;3,14p' Makefile
 
 # A tree of the user's own needs no other to be fetched.
 setup: $(INSTALLED) $(if $(XEN),,$(FETCHED))
@@ -39,6 +40,10 @@ lint: $(INSTALLED)
 
 bench: setup
 	@$(BIN)/python -m pytest -q benchmarks -p no:xdist $(WITH_XEN) $(ARGS)
+
+# ARGS="--sample 0" takes them all.
+mutants: setup
+	@$(BIN)/python -m ffashim mutants --sample 200 $(WITH_XEN) $(ARGS)
 
 clean:
 	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

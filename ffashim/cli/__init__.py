@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ffashim.cli import build, cache, check, defects, matrix, run, shell, source
+from ffashim.cli import build, cache, check, defects, matrix, mutants, run, shell, source
 from ffashim.cli.options import epilog
 from ffashim.errors import FfashimError
 
@@ -32,7 +32,7 @@ app = typer.Typer(
         "ffashim matrix ~/src/xen               # every commit that touched the mediator",
     ),
 )
-for _command in (check, run, shell, matrix, defects, source, build, cache):
+for _command in (check, run, shell, matrix, defects, mutants, source, build, cache):
     app.command(epilog=_command.EPILOG)(getattr(_command, _command.__name__.rpartition(".")[2]))
 
 

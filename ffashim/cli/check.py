@@ -70,7 +70,7 @@ def check(
     from ffashim.cli.suite import run_suite, subject_arguments
 
     for file in (junit, json_file):
-        _require_writable(file)
+        require_writable(file)
     cc = options.compiler(cc)
     coverage = coverage or coverage_dir is not None
     if coverage:
@@ -108,7 +108,7 @@ def _pytest_options(keyword: str | None, workers: str | None, junit: Path | None
     return result
 
 
-def _require_writable(file: Path | None) -> None:
+def require_writable(file: Path | None) -> None:
     """Find out now, not when the suite has run, that a report cannot be written."""
     if file is None:
         return

@@ -17,8 +17,8 @@ import pytest
 from ffashim import cli, errors
 from ffashim.cli import options
 
-COMMANDS = ("check", "run", "shell", "matrix", "defects", "source", "build", "cache")
-ON_A_TREE = ("check", "run", "shell", "source", "build")
+COMMANDS = ("check", "run", "shell", "matrix", "defects", "mutants", "source", "build", "cache")
+ON_A_TREE = ("check", "run", "shell", "mutants", "source", "build")
 
 
 class Done(NamedTuple):
