@@ -17,7 +17,7 @@ from tree_sitter import Node
 
 NO_BEHAVIOUR = re.compile(
     r"^(ASSERT\w*|BUILD_BUG_ON\w*|BUG_ON|WARN_ON|g?d?printk\w*|ACCESS_ONCE|offsetof|container_of"
-    r"|va_\w+|IS_ENABLED)$"
+    r"|va_\w+|IS_ENABLED|printk_ratelimit)$"
 )
 """Calls that are left alone with all that is in them: no guest can tell what they do."""
 

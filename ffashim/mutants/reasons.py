@@ -16,6 +16,7 @@ from typing import Any
 from ffashim import capabilities
 from ffashim.machine import Machine
 from ffashim.mutants.source import Mutant
+from ffashim.testing import hides_buffers
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,47 @@ class Reason:
 
 REASONS: Sequence[Reason] = (
     Reason("one host thread runs the machine: memory ordering is not modelled", ("*/barrier/*",)),
+    Reason(
+        "never reached on this tree, which does not look for FFA_RX_ACQUIRE",
+        within=("791d6fc7",),
+        probe=hides_buffers,
+    ),
+    Reason(
+        "the handle of a share is read, and then used for nothing",
+        ("read_mem_transaction/assignment/4c48063b*",),
+    ),
+    Reason(
+        "a share that the SPMC answers by FFA_MEM_FRAG_RX fails, and its handle is dropped",
+        ("ffa_mem_share/argument/20e6bedd",),
+    ),
+    Reason(
+        "FF-A is given up at this point: nothing reads what is cleared",
+        ("uninit_subscribers/assignment/73d2676d",),
+    ),
+    Reason(
+        "whether the SPMC reports FFA_VERSION is asked, and then used for nothing",
+        ("ffa_probe/constant/745f1215",),
+    ),
+    Reason(
+        "where Xen's own pages come from is below the mediator",
+        ("ffa_rxtx_init/constant/4ae023f8",),
+    ),
+    Reason(
+        "a later minor version and the same one come to the same",
+        ("ffa_probe_fw/comparison/d767502a",),
+    ),
+    Reason(
+        "the answer is no version either way, and is looked at again",
+        ("ffa_get_version/constant/81407fb5",),
+    ),
+    Reason(
+        "x2 and x3 of FFA_MSG_SEND_DIRECT_RESP2 are reserved: the SPMC has them zero",
+        ("ffa_finish_direct_req_run/argument/cd981a96",),
+    ),
+    Reason(
+        "what is behind it has to be larger still: the next check refuses the same",
+        ("read_mem_transaction/bound/955d8803",),
+    ),
 )
 
 

@@ -145,9 +145,7 @@ def _nodes(content: bytes) -> Iterator[tuple[str, Node]]:
 def _walk(node: Node) -> Iterator[Node]:
     if node.type in _SKIPPED or node.is_missing:
         return
-    statement = node.type == "expression_statement" and node.named_children
-    inner = node.named_children[0] if statement else node
-    if inner.type == "call_expression" and NO_BEHAVIOUR.match(called(inner)):
+    if _only_tells(node):
         return
     yield node
     if node.type == "sizeof_expression" or (node.type == "call_expression" and heads_a_loop(node)):
@@ -161,6 +159,26 @@ def _walk(node: Node) -> Iterator[Node]:
         if field == "designator" and node.type == "initializer_pair":
             continue
         yield from _walk(child)
+
+
+def _only_tells(node: Node) -> bool:
+    """Tell whether a node does nothing that a guest could notice, such as to print."""
+    if node.type == "call_expression":
+        return bool(NO_BEHAVIOUR.match(called(node)))
+    if node.type == "if_statement":
+        parts = [node.child_by_field_name(name) for name in ("consequence", "alternative")]
+        return all(_only_tells(part) for part in parts if part) and not _calls(node)
+    if node.type in ("expression_statement", "compound_statement", "else_clause"):
+        inner = [each for each in node.named_children if each.type != "comment"]
+        return bool(inner) and all(map(_only_tells, inner))
+    return node.type == "comment"
+
+
+def _calls(node: Node) -> bool:
+    """Tell whether anything is called there that does more than to tell."""
+    if node.type == "call_expression":
+        return not NO_BEHAVIOUR.match(called(node))
+    return any(map(_calls, node.children))
 
 
 def _name(definition: Node) -> str:

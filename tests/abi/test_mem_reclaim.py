@@ -136,6 +136,18 @@ def test_what_the_spmc_cannot_give_back_stays_shared(xen: Machine) -> None:
     assert references(vm, page) == [1]
 
 
+@pytest.mark.parametrize("answer", [FFA.MSG_WAIT, FFA.MEM_FRAG_RX, 0])
+def test_memory_stays_shared_on_an_answer_of_the_spmc_that_is_none(
+    vm: Vm, spmc: Spmc, answer: int
+) -> None:
+    page = vm.memory.allocate()
+    handle = handle_of(share(vm, transaction(vm, (page, 1))))
+    spmc.on(FFA.MEM_RECLAIM).reply(answer, times=1)
+    assert reclaim(vm, handle).error
+    assert references(vm, page) == [1]
+    assert reclaim(vm, handle).ok
+
+
 # --- who may call, and how ---------------------------------------------------------------------
 
 

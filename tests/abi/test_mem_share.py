@@ -145,6 +145,31 @@ def test_implementation_defined_data_reaches_the_spmc(xen: Machine, spmc: Spmc) 
     assert spmc.memory.shares[handle].impdef == (data,)
 
 
+@pytest.mark.needs(version="1.2")
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+def test_nothing_of_one_guests_share_is_left_in_anothers(
+    xen: Machine, spmc: Spmc, version: str
+) -> None:
+    first, second = xen.create_vm("1.2"), xen.create_vm(version)
+    for vm in (first, second):
+        vm.map_rxtx()
+    assert share(first, access(impdef=b"\xff" * 16)(transaction(first))).ok
+    handle = handle_of(share(second))
+    assert spmc.memory.shares[handle].impdef == (bytes(16),)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.spmc(features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
+def test_a_share_may_be_the_first_thing_that_xen_writes_to_its_tx(
+    xen: Machine, spmc: Spmc, version: str
+) -> None:
+    # Reserved fields must be zero, whatever was in the page (Tables 10.13 to 10.20).
+    vm = xen.create_vm(version)
+    vm.map_rxtx()
+    assert share(vm).ok
+    assert len(spmc.memory.shares) == 1
+
+
 def test_the_sp_reads_what_the_guest_wrote_in_the_order_of_the_ranges(vm: Vm, spmc: Spmc) -> None:
     first = vm.memory.allocate(6)
     ranges = [(first + 4 * PAGE, 2), (first, 1), (first + 2 * PAGE, 1)]
@@ -260,6 +285,19 @@ class TestRefused:
                 field(sender=7), FfaError.INVALID_PARAMETERS, id="sender is not the caller"
             ),
             pytest.param(access(endpoint=NO_SP), FfaError.INVALID_PARAMETERS, id="no such SP"),
+            # What a byte cannot hold may not be cut down to one that is right.
+            pytest.param(
+                field(attributes=0x100 | MEM_ATTR_NORMAL_WB_ISH),
+                FfaError.INVALID_PARAMETERS,
+                id="attributes of 9 bits",
+            ),
+            pytest.param(field(flags=0x100), FfaError.INVALID_PARAMETERS, id="flags of 9 bits"),
+            pytest.param(
+                field(access_count=0x101), FfaError.INVALID_PARAMETERS, id="257 borrowers"
+            ),
+            pytest.param(
+                field(access_size=0x110), FfaError.INVALID_PARAMETERS, id="a size of 9 bits"
+            ),
             pytest.param(memory(total_pages=0), FfaError.INVALID_PARAMETERS, id="no page"),
             pytest.param(memory(total_pages=2), FfaError.INVALID_PARAMETERS, id="too few pages"),
             pytest.param(
@@ -291,6 +329,28 @@ class TestRefused:
         self, vm: Vm, spmc: Spmc, change: Change, error: FfaError
     ) -> None:
         assert refused(vm, spmc, change(transaction(vm))) is error
+
+    @pytest.mark.parametrize(
+        "version", ["1.0", "1.1", pytest.param("1.2", marks=pytest.mark.needs(version="1.2"))]
+    )
+    @pytest.mark.parametrize(
+        "change", [field(sender=7), field(flags=0x100)], ids=["sender", "flags of 9 bits"]
+    )
+    def test_a_descriptor_of_any_version_that_is_wrong(
+        self, xen: Machine, spmc: Spmc, version: str, change: Change
+    ) -> None:
+        vm = xen.create_vm(version)
+        vm.map_rxtx()
+        assert refused(vm, spmc, change(transaction(vm))) is FfaError.INVALID_PARAMETERS
+
+    @pytest.mark.known_defect(
+        bent(field(handle=1)), "takes a handle in a share, where it must be zero"
+    )
+    @pytest.mark.parametrize("handle", [1, 1 << 63])
+    def test_a_handle(self, vm: Vm, spmc: Spmc, handle: int) -> None:
+        # It is the relayer's to choose (Table 10.20).
+        what = transaction(vm, handle=handle)
+        assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
 
     def test_a_borrower_that_is_a_vm(self, xen: Machine, vm: Vm, spmc: Spmc) -> None:
         # A limit; which error it gets is not said, and 4.18 leaves it to the SPMC.

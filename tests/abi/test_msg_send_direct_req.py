@@ -41,10 +41,10 @@ def test_all_64_bits_of_the_64_bit_call_go_through(vm: Vm) -> None:
 def test_the_32_bit_call_carries_32_bits_each_way(vm: Vm, spmc: Spmc) -> None:
     # SMCCC: upper halves of an SMC32 call's registers do not count, on either side.
     spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).garble(
-        lambda _request, reply: (*reply[:3], *soiled(*reply[3:8]), *reply[8:])
+        lambda _request, reply: (reply[0], *soiled(*reply[1:8]), *reply[8:])
     )
     reply = vm.smc(FFA.MSG_SEND_DIRECT_REQ_32, *soiled(vm.id << 16 | SP, 0, 1, 2, 3, 4, 5))
-    assert reply[2:8] == (0, 1, 2, 3, 4, 5)
+    assert reply[1:8] == (SP << 16 | vm.id, 0, 1, 2, 3, 4, 5)
     assert max(spmc.calls(FFA.MSG_SEND_DIRECT_REQ_32)[-1].request[1:8]) < 1 << 32
 
 

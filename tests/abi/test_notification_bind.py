@@ -6,10 +6,18 @@ import pytest
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
 from ffashim.ffa import NOTIF_PER_VCPU
 from ffashim.spmc.state import Binding
-from ffashim.testing import serves_without_version
+from ffashim.testing import boot_with, secure_partitions, serves_without_version
 from ffashim.traffic import NO_SP, SP, bind, guest, soiled, swaps_notification_halves
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
+
+NEEDED = [
+    FFA.NOTIFICATION_BITMAP_CREATE,
+    FFA.NOTIFICATION_BITMAP_DESTROY,
+    FFA.NOTIFICATION_GET,
+    FFA.NOTIFICATION_INFO_GET_64,
+]
+"""What Xen calls of its own accord."""
 
 SWAPPED = pytest.mark.known_defect(
     swaps_notification_halves, "the halves of the bitmap reach the SPMC the wrong way round"
@@ -102,6 +110,22 @@ def test_upper_register_halves_do_not_count(vm: Vm, spmc: Spmc) -> None:
 @pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert bind(xen.create_vm(), 1).error is FfaError.NOT_SUPPORTED
+
+
+def binds_on_a_part(machine: Machine) -> bool:
+    boot_with(machine, secure_partitions(1), features_off=[FFA.NOTIFICATION_INFO_GET_64])
+    return bind(guest(machine, buffers=False), 1).ok
+
+
+@pytest.mark.known_defect(binds_on_a_part, "calls what the SPMC says it has not")
+@pytest.mark.parametrize("abi", NEEDED, ids=lambda abi: abi.name)
+def test_an_spmc_that_has_a_part_of_notifications_only_has_none(xen: Machine, abi: FFA) -> None:
+    # One without the other is of no use to a hypervisor (FF-A 1.2, Table 10.28).
+    world = boot_with(xen, secure_partitions(1), features_off=[abi])
+    vm = guest(xen, buffers=False)
+    assert bind(vm, 1).error is FfaError.NOT_SUPPORTED
+    assert vm.destroy()
+    assert not world.calls(FFA.NOTIFICATION_BIND, *NEEDED)
 
 
 @pytest.mark.spmc(features_off=[2])

@@ -9,6 +9,7 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
 from ffashim.faults import XenAssertion
+from ffashim.ffa import NOTIF_GET_SP
 from ffashim.testing import serves_without_version
 from ffashim.traffic import SP, bind, crashes, guest, soiled
 
@@ -58,6 +59,14 @@ def test_what_was_collected_is_pending_no_longer(vm: Vm, spmc: Spmc) -> None:
     spmc.notifications.notify(SP, vm.id, BITS)
     assert vm.smc(FFA.NOTIFICATION_GET, vm.id, 0b101).ok
     assert vm.smc(GET).error is FfaError.NO_DATA
+
+
+def test_what_was_not_collected_is_still_pending(vm: Vm, spmc: Spmc) -> None:
+    # The SPM's own "RX is full" is collected by another flag than what SPs set (17.6).
+    spmc.notifications.notify(SP, vm.id, BITS, delay=True)
+    spmc.notifications.rx_full(vm.id)
+    assert vm.smc(FFA.NOTIFICATION_GET, vm.id, NOTIF_GET_SP).ok
+    assert vm.smc(GET).ok
 
 
 def test_guests_are_told_of_themselves(xen: Machine, vm: Vm, spmc: Spmc) -> None:

@@ -27,6 +27,14 @@ def calls(vm: Vm) -> list[tuple[FFA, Reply]]:
     return [*made, (fid, vm.smc(fid, vm.id << 16 | SP, **HIGH))]
 
 
+@pytest.mark.parametrize("bits", [32, 64])
+def test_an_error_is_a_code_and_nothing_else(xen: Machine, bits: int) -> None:
+    # FFA_ERROR: w2 is the code; the rest is zero where no call says otherwise (Table 11.1).
+    for fid, reply in calls(xen.create_vm("1.1", bits=bits)):
+        if reply.error:
+            assert (reply[1], reply[3:8]) == (0, (0,) * 5), fid.name
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
 def test_a_32_bit_guest_finds_them_as_they_were(xen: Machine, version: str) -> None:
     for fid, reply in calls(xen.create_vm(version, bits=32)):

@@ -105,12 +105,20 @@ def takes_unaligned(xen: Machine) -> bool:
 
 
 @pytest.mark.known_defect(takes_unaligned, "addresses that are not page aligned are rounded down")
-@pytest.mark.parametrize(("tx_off", "rx_off"), [(0x100, 0), (0, 0x100), (1, 1), (0, 0xFFF)])
+@pytest.mark.parametrize("fid", [FFA.RXTX_MAP_32, FFA.RXTX_MAP_64], ids=lambda fid: fid.name)
+@pytest.mark.parametrize(
+    ("tx_off", "rx_off"), [(0x100, 0), (0, 0x100), (1, 0), (0, 1), (0x800, 0), (0, 0xFFF)]
+)
 def test_a_buffer_is_page_aligned(
-    vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], tx_off: int, rx_off: int
+    vm: Vm,
+    pages: tuple[int, int],
+    nothing_held: Callable[[], None],
+    tx_off: int,
+    rx_off: int,
+    fid: FFA,
 ) -> None:
     # FF-A ACS ffa_rxtx_map_and_unmap.
-    reply = rxtx_map(vm, pages[0] + tx_off, pages[1] + rx_off)
+    reply = vm.smc(fid, pages[0] + tx_off, pages[1] + rx_off, 1)
     assert reply.error is FfaError.INVALID_PARAMETERS
     nothing_held()
 
@@ -322,6 +330,18 @@ def test_what_the_spmc_refuses_is_not_mapped(
     assert rxtx_map(vm, *pages).error is error
     assert vm.partition_info_get().error is FfaError.DENIED
     nothing_held()
+
+
+@UNTOLD
+@pytest.mark.needs(abi=FFA.MSG_SEND2)
+def test_rx_that_a_dying_guest_owns_is_given_back_before_it_is_unmapped(spmc: Spmc, vm: Vm) -> None:
+    vm.map_rxtx()
+    vm.partition_info_get()
+    assert spmc.state.buffers[vm.id].held
+    held: list[bool] = []
+    spmc.on(FFA.RXTX_UNMAP).call(lambda _x: held.append(spmc.state.buffers[vm.id].held))
+    assert vm.destroy()
+    assert held == [False]
 
 
 # --- who may call ------------------------------------------------------------------------------

@@ -135,6 +135,19 @@ def test_a_guest_may_ask_for_several_versions_and_the_last_one_counts(xen: Machi
         assert count(vm) is newer
 
 
+@pytest.mark.parametrize("later", [1, 2, 3, 0xFF])
+def test_a_guest_of_a_later_version_is_served_as_one_of_xens(xen: Machine, later: int) -> None:
+    own = int(highest_version(xen))
+    new, old = xen.create_vm(), xen.create_vm()
+    for vm, version in ((new, own + later), (old, own)):
+        assert vm.smc(FFA.VERSION, version).fid == own
+        vm.smc(FFA.RXTX_MAP_64, vm.memory.allocate(), vm.memory.allocate(), 1)
+    for arguments in ({"x5": COUNT_ONLY}, {}):
+        replies = [vm.smc(FFA.PARTITION_INFO_GET, **arguments) for vm in (new, old)]
+        assert replies[0] == replies[1]
+        assert replies[0].ok
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_the_version_can_be_asked_again_later(xen: Machine, version: str) -> None:
     vm = xen.create_vm()

@@ -126,6 +126,17 @@ def test_a_partition_that_is_not_ready_is_asked_again(
 # --- a domain that cannot be created -----------------------------------------------------------
 
 
+@pytest.mark.parametrize("status", [FfaError.DENIED, FfaError.NO_MEMORY, FfaError.RETRY])
+def test_a_guest_that_a_partition_refuses_is_not_created(
+    xen: Machine, spmc: Spmc, status: FfaError
+) -> None:
+    on(spmc, CREATED, 0x8003).status(status)
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=1)
+    # Those before it in the list have been told, those behind it have not.
+    assert {SP, 0x8003} <= {sp for sp, _ in told(spmc, CREATED)} <= {SP, 0x8002, 0x8003}
+
+
 @FORGETS
 @pytest.mark.parametrize("status", [FfaError.DENIED, FfaError.NO_MEMORY, FfaError.RETRY])
 def test_a_partition_that_refuses_a_guest(xen: Machine, spmc: Spmc, status: FfaError) -> None:
@@ -194,6 +205,15 @@ def test_no_memory_at_any_point_leaves_nothing(xen: Machine) -> None:
             return
         assert (left, residue) == (clean, [])
     pytest.fail("every allocation of a domain_create() failed, and it went on allocating")
+
+
+@pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
+def test_a_guest_for_whose_bitmap_the_spmc_has_no_room_is_not_created(
+    xen: Machine, spmc: Spmc
+) -> None:
+    spmc.on(FFA.NOTIFICATION_BITMAP_CREATE).error(FfaError.NO_MEMORY)
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=1)
 
 
 @pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
@@ -297,6 +317,19 @@ def test_a_dead_guest_is_not_interrupted(xen: Machine, spmc: Spmc) -> None:
 
 
 # --- a secure world that is not ready ----------------------------------------------------------
+
+
+@GIVES_UP
+@pytest.mark.parametrize("status", [FfaError.RETRY, FfaError.INTERRUPTED])
+def test_a_guest_stays_until_an_sp_that_is_not_ready_has_been_told(
+    xen: Machine, spmc: Spmc, status: FfaError
+) -> None:
+    vm = xen.create_vm("1.1")
+    on(spmc, DESTROYED, SP).status(status)
+    vm.destroy()
+    assert told(spmc, DESTROYED).count((SP, vm.id)) > 1
+    assert told(spmc, DESTROYED).count((0x8004, vm.id)) == 1  # another one, which was ready
+    assert xen.timers == 1
 
 
 @GIVES_UP

@@ -82,10 +82,20 @@ def test_a_call_is_dropped_by_one_operator_only(taken: str, by: str) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["ASSERT(a < 3);", 'printk("%d", a + 1);', 'gdprintk(XENLOG_DEBUG, "a %d", b == 1);'],
+    [
+        "ASSERT(a < 3);",
+        'printk("%d", a + 1);',
+        'gdprintk(XENLOG_DEBUG, "a %d", b == 1);',
+        'if ( a < 3 ) printk("less");',
+        'if ( a && printk_ratelimit() ) { printk("less"); } else { /* none */ printk("more"); }',
+    ],
 )
 def test_what_no_guest_can_see_is_left_alone(statement: str) -> None:
     assert not source.find("f.c", f"void f(int a)\n{{\n{statement}\n}}\n".encode())
+
+
+def test_a_call_in_the_condition_of_what_is_printed_is_not() -> None:
+    assert made("comparison", 'if ( release(a) < 0 ) printk("failed");')
 
 
 def test_each_operator_is_listed_once_with_its_words() -> None:
