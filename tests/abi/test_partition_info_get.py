@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from ffashim import FFA, FfaError, Machine, SecurePartition, Spmc, Vm
+from ffashim import FFA, FfaError, Machine, Reply, SecurePartition, Spmc, Vm
 from ffashim.capabilities import highest_version
 from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
 from ffashim.descriptors import PartitionInfo, decode_partition_infos
@@ -214,6 +214,50 @@ def test_a_list_that_does_not_fit_is_no_memory(xen: Machine, version: str, size:
     assert vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
     last.destroy()
     assert vm.partition_info_get().ok
+
+
+def answered(vm: Vm, count: int, size: int) -> Reply | None:
+    """The answer to a guest if the SPMC tells so many descriptors of such a size, None if the
+    tree does not ask it."""
+    rule = vm.machine.spmc.on(FFA.PARTITION_INFO_GET)
+    rule = rule.garble(lambda _x, reply: (*reply[:2], count, size, *reply[4:]))
+    reply = vm.partition_info_get()
+    return reply if rule.used else None
+
+
+def takes_small_descriptors(xen: Machine) -> bool:
+    reply = answered(guest(xen), 3, 7)
+    return reply is not None and reply.ok
+
+
+SMALL = pytest.mark.known_defect(
+    takes_small_descriptors,
+    "hands on descriptors of the SPMC that are smaller than those of 1.0",
+)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "error"),
+    [
+        (171, 24, FfaError.NO_MEMORY),
+        (0xFFFF, 8, FfaError.NO_MEMORY),
+        pytest.param(3, 7, FfaError.NOT_SUPPORTED, marks=SMALL),
+        pytest.param(3, 0, FfaError.NOT_SUPPORTED, marks=SMALL),
+    ],
+)
+def test_a_list_of_the_spmc_that_cannot_be_is_not_handed_on(
+    xen: Machine, count: int, size: int, error: FfaError
+) -> None:
+    # More than RX holds, or descriptors smaller than those of 1.0.
+    vm = guest(xen)
+    reply = answered(vm, count, size)
+    if reply is None:
+        pytest.skip("this tree reads the SPMC's list once, at boot")
+    assert reply.error is error
+    assert vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
+    own = xen.spmc.state.hypervisor
+    assert own is not None
+    assert not own.held
 
 
 # --- UUIDs -------------------------------------------------------------------------------------
