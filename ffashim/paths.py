@@ -24,8 +24,9 @@ STUBS = _BASE / "stubs"
 BUILD_PY = _BASE / "build.py"
 """The module that compiles a tree and a configuration into an extension."""
 
-SUITE = _BASE / "tests" / "abi"
-"""The conformance suite, one file per ABI."""
+TESTS = _BASE / "tests"
+SUITE = tuple(TESTS / name for name in ("abi", "clients"))
+"""The conformance suite: a file per ABI, and per client."""
 
 EXAMPLES = _BASE / "examples"
 """Patch series of the project's own."""

@@ -3,7 +3,8 @@
 
 :class:`Recorder` is the pytest plugin that gathers the results; this module is one too, by which
 each test's report says on which tree it ran (``-p ffashim.report``). The suite has a file per ABI,
-which the file's docstring names before a colon.
+and in directories of their own one per client and one per part of Arm's compliance suite; each is
+named by its docstring, before a colon.
 
 :func:`as_json` gives the report as JSON of this shape::
 
@@ -12,7 +13,7 @@ which the file's docstring names before a colon.
      "trees": [{"tree": "Xen 4.20 from ..., FFA_VM_TO_VM=y", # what was tested, for people
                 "build": {...},                              # the record of `ffashim build`
                 "totals": {"passed": 9, "failed": 0, "known_defect": 1, "not_applicable": 2},
-                "abis": [{"abi": "FFA_ID_GET", "file": "test_id_get.py",
+                "abis": [{"abi": "FFA_ID_GET", "file": "abi/test_id_get.py",
                           "totals": {...},                   # as above
                           "tests": [{"name": "test_guest_gets_its_own_id",
                                      "outcome": "passed",    # one of the names in totals
@@ -120,8 +121,10 @@ class Recorder:
 
     @property
     def results(self) -> list[Result]:
-        """What was found so far, in the order of trees, ABIs and names."""
-        return sorted(self._results.values(), key=lambda r: (r.tree, r.abi, r.file, r.name))
+        """What was found so far, in the order of trees, parts of the suite, ABIs and names."""
+        return sorted(
+            self._results.values(), key=lambda r: (r.tree, part(r.file), r.abi, r.file, r.name)
+        )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take up one phase (set-up, call or tear-down) of a test."""
@@ -147,7 +150,6 @@ class Recorder:
             tuple(str(value) for key, value in properties if key == name)
             for name in (NEW_PROPERTY, MENDED_PROPERTY)
         )
-        file = Path(path).name
         fault = outcome is Outcome.FAILED and bool(getattr(report, FAULT, ""))
         old = self._results.get(report.nodeid)
         if old:
@@ -159,8 +161,8 @@ class Recorder:
             mended = ()
         self._results[report.nodeid] = Result(
             tree,
-            abi_name(self.suite / file),
-            file,
+            abi_name(self.suite / path),
+            path,
             name,
             outcome,
             seconds,
@@ -171,9 +173,14 @@ class Recorder:
         )
 
 
+def part(file: str) -> str:
+    """Return the part of the suite that a file belongs to: its directory in it."""
+    return file.rpartition("/")[0]
+
+
 @cache
 def abi_name(path: Path) -> str:
-    """Return the ABI that a file of the suite is about: what its docstring says before a colon."""
+    """Return what a file of the suite is about: what its docstring says before a colon."""
     try:
         title = ast.get_docstring(ast.parse(path.read_bytes())) or ""
     except (OSError, SyntaxError):
@@ -251,7 +258,7 @@ def as_json(results: Iterable[Result], records: Mapping[str, Mapping[str, Any]])
 
 
 def print_tables(results: Iterable[Result], console: Console) -> None:
-    """Print a table for each tree, an ABI a line, and what is to be known of it below."""
+    """Print a table for each tree, an ABI or client a line, and what is to be known of it below."""
     for tree, of_tree in _by_tree(results).items():
         console.print(_table(tree, of_tree))
         for label, colour, line in _explanations(of_tree):
@@ -313,12 +320,16 @@ def _table(tree: str, results: list[Result]) -> Table:
         show_footer=True,
     )
     totals = _count(results)
-    table.add_column("ABI", footer="all", max_width=_ABI_WIDTH)
+    table.add_column("ABI or client", footer="all", max_width=_ABI_WIDTH)
     for outcome in _COLUMNS:
         table.add_column(
             outcome.heading, footer=str(totals[outcome]), justify="right", no_wrap=True
         )
-    for (abi, _), of_abi in _by_abi(results).items():
+    before = None
+    for (abi, file), of_abi in _by_abi(results).items():
+        if before not in (None, part(file)):
+            table.add_section()
+        before = part(file)
         counts = _count(of_abi)
         cells = (
             f"[{outcome.colour}]{counts[outcome]}[/]" if counts[outcome] else ""

@@ -82,6 +82,17 @@ def boot_without(machine: Machine, *fids: int) -> Spmc:
     return world
 
 
+def populate(machine: Machine, partitions: int, guests: int) -> Vm:
+    """Boot with so many secure partitions, and create so many guests. Returns the last one.
+
+    It is of the highest version and has room for buffers; the others are of 1.1 and have none.
+    """
+    boot_with(machine, secure_partitions(partitions))
+    for _ in range(guests - 1):
+        machine.create_vm("1.1", ram_pages=1)
+    return machine.create_vm("1.2", ram_pages=4)
+
+
 def described(vm: Vm) -> PartitionInfo:
     """Return what other endpoints are told of a guest.
 

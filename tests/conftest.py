@@ -11,7 +11,7 @@ import pytest
 from ffashim import example, paths
 from ffashim.source import Tree
 
-_SUITES = {paths.SUITE, Path(__file__).parent / "model"}
+_SUITES = {*paths.SUITE, Path(__file__).parent / "model"}
 
 
 def pytest_ffashim_trees(metafunc: pytest.Metafunc, trees: list[Tree]) -> list[Tree] | None:

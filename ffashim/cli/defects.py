@@ -62,7 +62,7 @@ def defects(
     worker = (sys.executable, "-m", "ffashim.cli.defects_worker")
     compiler = options.compiler(cc)
     commands = [
-        [*worker, f"{gitdir.resolve()}@{commit.hash}", compiler, keyword, str(paths.SUITE)]
+        [*worker, f"{gitdir.resolve()}@{commit.hash}", compiler, keyword, *map(str, paths.SUITE)]
         for commit in history
     ]
     tests: dict[str, list[str]] = {}

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One commit of ``ffashim defects``, in a process of its own: a crash there is a result here.
 
-``python -m ffashim.cli.defects_worker TREE CC EXPR [SUITE]`` asks the probes of the known defects
-of a tree instead of running the tests, and prints a JSON object: the tests of each finding, and for
-each variant whether it has it, null where nothing that meets the defect applies to the tree.
+``python -m ffashim.cli.defects_worker TREE CC EXPR [SUITE...]`` asks the probes of the known
+defects of a tree instead of running the tests, and prints a JSON object: the tests of each finding,
+and for each variant whether it has it, null where nothing that meets the defect applies to the
+tree.
 """
 
 from __future__ import annotations
@@ -65,16 +66,17 @@ class Asker:
                 answers[finding] = (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def ask(spec: str, cc: str, keyword: str, suite: str = str(paths.SUITE)) -> tuple[int, Asker]:
-    """Return pytest's exit status, and what was found out."""
+def ask(spec: str, cc: str, keyword: str, *suite: str) -> tuple[int, Asker]:
+    """Return pytest's exit status, and what was found out; by default of the whole suite."""
     asker = Asker()
+    suite = suite or tuple(map(str, paths.SUITE))
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(paths.cache_dir() / "hypothesis"))
     with redirect_stdout(sys.stderr):
         status = pytest.main(
             [
                 f"--config-file={os.devnull}",
-                f"--rootdir={suite}",
-                f"--confcutdir={suite}",
+                f"--rootdir={os.path.commonpath(suite)}",
+                "--noconftest",
                 "--disable-plugin-autoload",
                 "-pffashim",
                 "-phypothesispytest",
@@ -85,7 +87,7 @@ def ask(spec: str, cc: str, keyword: str, suite: str = str(paths.SUITE)) -> tupl
                 f"--xen={spec}",
                 f"--cc={cc}",
                 f"-k={keyword}",
-                suite,
+                *suite,
             ],
             plugins=[asker],
         )

@@ -162,8 +162,7 @@ def mutants(
 
 def suites() -> list[Path]:
     """Return where the tests lie that a mutant is to be noticed by, as far as they are there."""
-    around = [paths.SUITE.parent / name for name in ("model", "clients")]
-    return [paths.SUITE, *(path for path in around if path.is_dir())]
+    return [path for path in (*paths.SUITE, paths.TESTS / "model") if path.is_dir()]
 
 
 def _require_parser() -> None:

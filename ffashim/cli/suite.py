@@ -39,7 +39,8 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
 
     Raises UsageError if no test was selected, typer.Exit if pytest came to no result.
     """
-    recorder = report.Recorder(paths.SUITE)
+    root = os.path.commonpath(paths.SUITE)
+    recorder = report.Recorder(Path(root))
     # Hypothesis would leave a directory of its own wherever this is run.
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(paths.cache_dir() / "hypothesis"))
     # A run of seconds that somebody waits for: nothing in it is worth collecting, nor at exit.
@@ -49,8 +50,8 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
         [
             # Neither a configuration nor a cache that happens to lie around the suite.
             f"--config-file={os.devnull}",
-            f"--rootdir={paths.SUITE}",
-            f"--confcutdir={paths.SUITE}",
+            f"--rootdir={root}",
+            "--noconftest",
             # Nor whatever plugins are installed, but ours and those that the suite is written for.
             "--disable-plugin-autoload",
             "-pffashim",
@@ -70,7 +71,7 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
             "-rN",
             "--quiet",
             *arguments,
-            str(paths.SUITE),
+            *map(str, paths.SUITE),
         ],
         plugins=[recorder, FaultGroups()],
     )
@@ -79,6 +80,6 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
     if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise typer.Exit(2)
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
-        raise UsageError(f"no test of {paths.SUITE} was selected: see -k")
+        raise UsageError("no test of the suite was selected: see -k")
     report.print_tables(recorder.results, Console(soft_wrap=True))
     return recorder.results

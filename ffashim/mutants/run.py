@@ -290,8 +290,8 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 _PYTEST = (
     f"--config-file={os.devnull}",
-    f"--rootdir={paths.SUITE}",
-    f"--confcutdir={paths.SUITE}",
+    f"--rootdir={paths.TESTS}",
+    f"--confcutdir={paths.TESTS}",
     "--disable-plugin-autoload",
     "-pffashim",
     "-phypothesispytest",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ffashim import FFA, FfaError, Machine, P2m, Spmc, Vm
+from ffashim.defects import DROPS_TAG
 from ffashim.descriptors import CompositeRegion, Constituent, MemoryAccess, MemoryTransaction
 from ffashim.ffa import (
     MEM_ATTR_DEVICE,
@@ -242,13 +243,7 @@ def test_the_guest_may_reuse_tx_at_once(vm: Vm, spmc: Spmc) -> None:
     assert share(vm).ok
 
 
-def drops_tag(machine: Machine) -> bool:
-    vm = guest(machine)
-    handle = handle_of(share(vm, transaction(vm, tag=7)))
-    return bool(machine.spmc.memory.shares[handle].tag == 0)
-
-
-@pytest.mark.known_defect(drops_tag, "drops the tag: the SP that retrieves with it is refused")
+@DROPS_TAG
 def test_the_tag_reaches_the_spmc(vm: Vm, spmc: Spmc) -> None:
     # The borrower retrieves with the lender's tag, and the relayer compares (Table 10.20, 16.4).
     handle = handle_of(share(vm, transaction(vm, tag=0x1234_5678_9ABC_DEF0)))

@@ -9,6 +9,7 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, Points, Reply, Spmc, Vm
 from ffashim.defaults import CRYPTO, MAILBOX
+from ffashim.defects import KEEPS_FILLED_RX, KEEPS_TX_FROM_THE_SPMC
 from ffashim.descriptors import IndirectMessage
 from ffashim.ffa import NOTIF_GET_HYP, V1_1, V1_2
 from ffashim.memory import PAGE
@@ -36,17 +37,6 @@ def header_size(vm: Vm) -> int:
     return 40 if version_of(vm) >= V1_2 else 20
 
 
-def keeps_buffers_from_the_spmc(machine: Machine) -> bool:
-    guest(machine)
-    return not machine.spmc.buffers.state.buffers
-
-
-TO_SP = pytest.mark.known_defect(
-    keeps_buffers_from_the_spmc,
-    "never asks for FFA_RX_ACQUIRE, so the SPMC is not told of any guest's TX",
-)
-
-
 @pytest.fixture
 def vm(vm: Vm) -> Vm:
     """A guest with RX/TX buffers."""
@@ -65,17 +55,10 @@ def received(vm: Vm) -> IndirectMessage:
     return IndirectMessage.decode(vm.rx.read(), V1_1)
 
 
-def keeps_filled_rx(machine: Machine) -> bool:
-    vm = guest(machine)
-    if machine.spmc.messages.send(SP, vm.id, b"x") is not None:
-        return False
-    return vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
-
-
 # --- to secure partitions ----------------------------------------------------------------------
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 @pytest.mark.parametrize(
     "version",
     ["1.1", pytest.param("1.2", marks=pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2))],
@@ -89,33 +72,33 @@ def test_an_sp_gets_the_message(xen: Machine, spmc: Spmc, version: str) -> None:
     assert arrived.payload == b"to the mailbox"
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 def test_the_answer_is_a_plain_success(vm: Vm) -> None:
     reply = send2(vm, SP)
     assert reply.fid == FFA.SUCCESS_32
     assert not any(reply[1:8])
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 def test_a_32_bit_guest_sends_to_an_sp(xen: Machine, spmc: Spmc) -> None:
     assert send2(guest(xen, bits=32), SP, b"32").ok
     assert spmc.messages.delivered[0].payload == b"32"
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 def test_a_payload_up_to_the_end_of_the_page(vm: Vm, spmc: Spmc) -> None:
     payload = bytes(n & 0xFF for n in range(PAGE - header_size(vm)))
     assert send2(vm, SP, payload).ok
     assert spmc.messages.delivered[0].payload == payload
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 def test_the_last_byte_of_the_page_is_a_payload(vm: Vm, spmc: Spmc) -> None:
     assert send2(vm, SP, b"!", offset=PAGE - 1).ok
     assert spmc.messages.delivered[0].payload == b"!"
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 @pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2)
 def test_a_service_is_named_by_its_uuid(vm: Vm, spmc: Spmc) -> None:
     assert send2(vm, SP, uuid=MAILBOX).ok
@@ -123,12 +106,12 @@ def test_a_service_is_named_by_its_uuid(vm: Vm, spmc: Spmc) -> None:
     assert send2(vm, SP, uuid=CRYPTO).error is FfaError.INVALID_PARAMETERS
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 def test_an_sp_that_does_not_exist(vm: Vm) -> None:
     assert send2(vm, NO_SP).error is FfaError.INVALID_PARAMETERS
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 def test_every_message_is_delivered_once(vm: Vm, spmc: Spmc) -> None:
     for n in range(3):
         assert send2(vm, SP, bytes([n])).ok
@@ -212,7 +195,7 @@ def test_a_bad_header_stays_with_xen(vm: Vm, spmc: Spmc, fields: dict[str, Any])
     assert not spmc.calls(FFA.MSG_SEND2)
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 @pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2)
 def test_in_1_2_the_header_has_a_uuid(xen: Machine) -> None:
     vm = xen.create_vm("1.2")
@@ -253,10 +236,8 @@ def test_guests_are_unknown_to_each_other_without_vm_to_vm(vm: Vm, peer: Vm) -> 
 # --- from secure partitions --------------------------------------------------------------------
 
 
-@TO_SP
-@pytest.mark.known_defect(
-    keeps_filled_rx, "RX that the SPMC has filled can never be released: Xen takes it for free"
-)
+@KEEPS_TX_FROM_THE_SPMC
+@KEEPS_FILLED_RX
 def test_a_message_of_an_sp_can_be_read_and_released(vm: Vm, spmc: Spmc) -> None:
     # The receiver owns RX from then on, until it releases it (7.2.2.4, 13.5).
     assert spmc.messages.send(SP, vm.id, b"hello") is None
@@ -513,7 +494,7 @@ def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert xen.create_vm().smc(FFA.MSG_SEND2).error is FfaError.NOT_SUPPORTED
 
 
-@TO_SP
+@KEEPS_TX_FROM_THE_SPMC
 def test_registers_do_not_count(vm: Vm, spmc: Spmc) -> None:
     vm.tx.write(message(vm, SP, b"x"))
     assert vm.smc(FFA.MSG_SEND2, *soiled(0, 0, 0, 0, 0, 0, 0)).ok

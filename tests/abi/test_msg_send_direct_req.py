@@ -4,6 +4,7 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, SecurePartition, Spmc, Vm
+from ffashim.defects import ABORTS_INTERRUPTED
 from ffashim.ffa import PartitionProperty
 from ffashim.spmc.replies import interrupt, yielded
 from ffashim.testing import serves_without_version
@@ -142,18 +143,8 @@ def test_a_guest_cannot_send_framework_messages(vm: Vm, spmc: Spmc, kind: int) -
 # --- an SP that does not finish ----------------------------------------------------------------
 
 
-def aborts_interrupted(machine: Machine) -> bool:
-    machine.spmc.messages.handle(SP, lambda _request: interrupt(SP))
-    return direct(guest(machine)).error is FfaError.ABORTED
-
-
-SUSPENDED = pytest.mark.known_defect(
-    aborts_interrupted, "ABORTED for an SP that was preempted: it cannot be resumed, and stays busy"
-)
-
-
 @both
-@SUSPENDED
+@ABORTS_INTERRUPTED
 def test_a_preempted_sp_is_an_interrupt_to_the_guest(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     spmc.messages.handle(SP, lambda _request: interrupt(SP))
     reply = direct(vm, fid=fid)
@@ -162,7 +153,7 @@ def test_a_preempted_sp_is_an_interrupt_to_the_guest(vm: Vm, spmc: Spmc, fid: FF
 
 
 @both
-@SUSPENDED
+@ABORTS_INTERRUPTED
 def test_an_sp_may_yield(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     spmc.messages.handle(SP, lambda _request: yielded(SP))
     assert direct(vm, fid=fid).fid == FFA.MSG_YIELD

@@ -8,6 +8,7 @@ notification pending interrupt that Xen injects (chapter 9).
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
+from ffashim.defects import ANSWERS_IN_64_BITS
 from ffashim.faults import XenAssertion
 from ffashim.ffa import NOTIF_GET_SP
 from ffashim.testing import serves_without_version
@@ -76,16 +77,7 @@ def test_guests_are_told_of_themselves(xen: Machine, vm: Vm, spmc: Spmc) -> None
     assert vm.smc(GET).ok
 
 
-def answers_in_64_bits(machine: Machine) -> bool:
-    vm = guest(machine, buffers=False)
-    bind(vm, BITS)
-    machine.spmc.notifications.notify(SP, vm.id, BITS)
-    return vm.smc(FFA.NOTIFICATION_INFO_GET_32).fid == FFA.SUCCESS_64
-
-
-@pytest.mark.known_defect(
-    answers_in_64_bits, "FFA_SUCCESS_64 in answer to FFA_NOTIFICATION_INFO_GET_32"
-)
+@ANSWERS_IN_64_BITS
 @pytest.mark.parametrize("bits", [32, 64])
 def test_the_32_bit_call_has_a_32_bit_answer(xen: Machine, spmc: Spmc, bits: int) -> None:
     # Linux on a 32-bit guest takes nothing else for a success.

@@ -9,6 +9,7 @@ import pytest
 from ffashim import FFA, FfaError, Machine, Reply, SecurePartition, Spmc, Vm
 from ffashim.capabilities import highest_version
 from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
+from ffashim.defects import TELLS_NO_64_BIT_STATE, TELLS_NO_SIZE
 from ffashim.descriptors import PartitionInfo, decode_partition_infos
 from ffashim.ffa import V1_2
 from ffashim.testing import (
@@ -49,21 +50,14 @@ def in_rx(vm: Vm) -> list[PartitionInfo]:
 # --- the list ----------------------------------------------------------------------------------
 
 
-def tells_no_size(xen: Machine) -> bool:
-    return guest(xen).partition_info_get().w(3) == 0
-
-
 def tells_1_0_a_size(xen: Machine) -> bool:
     return guest(xen, "1.0").partition_info_get().w(3) != 0
 
 
-NO_SIZE = pytest.mark.known_defect(
-    tells_no_size, "w3 does not tell the size of a descriptor: a caller cannot read its RX buffer"
-)
 SIZE_IN_1_0 = pytest.mark.known_defect(tells_1_0_a_size, "w3 is not zero for a guest of 1.0")
 
 
-@NO_SIZE
+@TELLS_NO_SIZE
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 def test_since_1_1_the_count_and_a_size_of_24_are_told(xen: Machine, version: str) -> None:
     # G1: Hafnium, FF-A ACS, Linux.
@@ -75,21 +69,8 @@ def test_since_1_1_the_count_and_a_size_of_24_are_told(xen: Machine, version: st
     assert not any(reply[4:8])
 
 
-def tells_no_64_bit_state(xen: Machine) -> bool:
-    if not xen.extension.enabled("FFA_VM_TO_VM"):
-        return False
-    vm = guest(xen)
-    other = xen.create_vm("1.1")
-    return described(other) not in in_rx(vm)
-
-
-NO_STATE = pytest.mark.known_defect(
-    tells_no_64_bit_state, "a 64-bit guest is described as one in AArch32 state"
-)
-
-
-@NO_SIZE
-@NO_STATE
+@TELLS_NO_SIZE
+@TELLS_NO_64_BIT_STATE
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 def test_with_the_nil_uuid_everybody_is_listed(xen: Machine, version: str) -> None:
     xen.create_vm("1.1", vcpus=3)
@@ -124,7 +105,7 @@ def test_a_32_bit_guest_of_1_2_finds_itself_in_aarch32_state(xen: Machine) -> No
     assert not own.properties >> 8 & 1
 
 
-@NO_STATE
+@TELLS_NO_64_BIT_STATE
 @pytest.mark.needs(vm_to_vm=True)
 def test_the_state_of_a_guest_is_told(xen: Machine) -> None:
     # Bit 8: AArch64. The 32-bit guest must not have it.

@@ -13,6 +13,7 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, SecurePartition, Vm
 from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
+from ffashim.defects import LOSES_GUESTS
 from ffashim.descriptors import PartitionInfo, PartitionInfoRegs
 from ffashim.memory import PAGE
 from ffashim.testing import (
@@ -21,6 +22,7 @@ from ffashim.testing import (
     described,
     drops_64_partitions,
     listed,
+    populate,
     publishes_the_version_first,
     secure_partitions,
     serves_without_version,
@@ -45,14 +47,6 @@ def caller(xen: Machine) -> Vm:
 
 def window(vm: Vm, start: int = 0, tag: int = 0, uuid: UUID | None = None) -> PartitionInfoRegs:
     return PartitionInfoRegs.decode(vm.partition_info_get_regs(uuid, start, tag), start)
-
-
-def populate(xen: Machine, partitions: int, guests: int) -> Vm:
-    """Boot with so many partitions; return the last of so many guests."""
-    boot_with(xen, secure_partitions(partitions))
-    for _ in range(guests - 1):
-        xen.create_vm("1.1", ram_pages=1)
-    return xen.create_vm("1.2", ram_pages=4)
 
 
 # --- claim 1: who may call -------------------------------------------------------------------
@@ -394,23 +388,12 @@ def test_claim_12_without_vm_to_vm_the_tag_is_constant(xen: Machine, caller: Vm)
 # --- claim 13: the walk --------------------------------------------------------------------------
 
 
-def loses_guests(xen: Machine) -> bool:
-    if not xen.extension.enabled("FFA_VM_TO_VM"):
-        return False
-    return populate(xen, 0, 6).partition_info_get_regs().error is FfaError.INVALID_PARAMETERS
-
-
-LOST = pytest.mark.known_defect(
-    loses_guests, "guests do not count once another one is left over: INVALID_PARAMETERS for six"
-)
-
-
 def sizes() -> Iterator[object]:
     for partitions in SIZES:
         for guests in (1, 2, 4, 5, 6, 7, 11, 30):
             # A window that is to hold guests, with one left over behind it.
             lost = guests > 5
-            marks = [LOST] if lost else []
+            marks = [LOSES_GUESTS] if lost else []
             yield pytest.param(partitions, guests, marks=marks, id=f"{partitions}+{guests}")
 
 
@@ -442,7 +425,7 @@ def test_claim_13_sixty_four_partitions_are_walked(xen: Machine) -> None:
     assert Counter(found) == Counter(visible_to(vm))
 
 
-@LOST
+@LOSES_GUESTS
 @VM_TO_VM
 @pytest.mark.parametrize("partitions", [0, 3])
 def test_claim_13_any_number_of_guests_is_walked(xen: Machine, partitions: int) -> None:
@@ -456,7 +439,7 @@ def test_claim_13_any_number_of_guests_is_walked(xen: Machine, partitions: int) 
         xen.create_vm("1.1", ram_pages=1)
 
 
-@LOST
+@LOSES_GUESTS
 @VM_TO_VM
 @pytest.mark.parametrize(("partitions", "guests"), [(0, 200), (63, 106), (63, 107), (63, 200)])
 def test_claim_13_hundreds_of_guests_are_walked(xen: Machine, partitions: int, guests: int) -> None:
@@ -501,7 +484,7 @@ def test_claim_9_the_tag_wraps_without_touching_its_neighbours(xen: Machine, cal
     ("partitions", "guests"),
     # With more than five, a window ends with a guest left over behind it.
     [
-        pytest.param(partitions, guests, marks=[LOST] if partitions + guests > 5 else [])
+        pytest.param(partitions, guests, marks=[LOSES_GUESTS] if partitions + guests > 5 else [])
         for partitions in (0, 3, 4, 5, 8)
         for guests in (2, 3, 5)
     ],

@@ -5,6 +5,7 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, Vm
 from ffashim.capabilities import highest_version
+from ffashim.defects import ANSWERS_A_CHANGE, ECHOES_THE_VERSION
 from ffashim.ffa import Version
 from ffashim.testing import at_each_point, serves_without_version
 
@@ -28,16 +29,8 @@ def refused(vm: Vm, fid: FFA) -> bool:
     return reply.unknown or reply.error is FfaError.NOT_SUPPORTED
 
 
-def echoes_the_version(xen: Machine) -> bool:
-    return xen.create_vm().smc(FFA.VERSION, 0x1_0000).fid == 0x1_0000
-
-
 def takes_bit_31(xen: Machine) -> bool:
     return xen.create_vm().smc(FFA.VERSION, 1 << 31 | 0x1_0001).fid != NOT_SUPPORTED
-
-
-def answers_a_change(xen: Machine) -> bool:
-    return xen.create_vm("1.1").smc(FFA.VERSION, 0x1_0000).fid != NOT_SUPPORTED
 
 
 def changes_late(xen: Machine) -> bool:
@@ -46,12 +39,9 @@ def changes_late(xen: Machine) -> bool:
     return not count(vm)
 
 
-ECHO = pytest.mark.known_defect(
-    echoes_the_version, "answers with the version asked for, not with the one it implements"
+@pytest.mark.parametrize(
+    "asked", [pytest.param("1.0", marks=ECHOES_THE_VERSION), "1.1", "1.2", "1.3", "1.65535"]
 )
-
-
-@pytest.mark.parametrize("asked", [pytest.param("1.0", marks=ECHO), "1.1", "1.2", "1.3", "1.65535"])
 def test_the_answer_is_the_version_that_xen_implements(xen: Machine, asked: str) -> None:
     # A caller of a later minor version is told what there is, and may go down to it (13.2.1).
     reply = xen.create_vm().smc(FFA.VERSION, int(Version.parse(asked)))
@@ -70,7 +60,7 @@ def test_a_caller_of_a_later_major_version_is_told_what_there_is(xen: Machine, a
     assert reply.fid == int(highest_version(xen))
 
 
-@ECHO
+@ECHOES_THE_VERSION
 @pytest.mark.parametrize("asked", ["0.0", "0.9"])
 def test_a_caller_of_an_earlier_major_version_gets_the_version_or_not_supported(
     xen: Machine, asked: str
@@ -155,7 +145,7 @@ def test_the_version_can_be_asked_again_later(xen: Machine, version: str) -> Non
     assert vm.smc(FFA.VERSION, int(Version.parse(version))) == first
 
 
-@pytest.mark.known_defect(answers_a_change, "a change of version after other calls is not refused")
+@ANSWERS_A_CHANGE
 def test_another_version_is_refused_after_other_calls(xen: Machine) -> None:
     # FF-A 1.2, 13.2.1; FF-A ACS ffa_version_negotiation, Hafnium.
     vm = xen.create_vm("1.1")

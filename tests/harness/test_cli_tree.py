@@ -26,7 +26,7 @@ WITH_SUITE = """
 import sys
 from pathlib import Path
 from ffashim import cli, paths
-paths.SUITE = Path(sys.argv[1])
+paths.SUITE = (Path(sys.argv[1]),)
 cli.main(sys.argv[2:])
 """
 

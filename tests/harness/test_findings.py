@@ -176,4 +176,4 @@ def test_a_fix_mends_what_the_reproducer_shows(
 
 
 def test_the_suite_is_where_the_links_lead() -> None:
-    assert (FINDINGS / "../tests/abi").resolve() == paths.SUITE.resolve()
+    assert (FINDINGS / "../tests/abi").resolve() == paths.SUITE[0].resolve()

@@ -57,7 +57,7 @@ def test_wheel_carries_stubs_suite_examples_and_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     bundle = {name.partition("/_bundle/")[2] for name in names if "/_bundle/" in name}
-    suite = {f"tests/{name}" for name in files_below(paths.SUITE)}
+    suite = {f"tests/{name}" for part in paths.SUITE for name in files_below(part)}
     ours = files_below(paths.STUBS) | files_below(paths.EXAMPLES)
     assert bundle == {"build.py", *ours, *suite}
     assert any(name.endswith("/licenses/LICENSE") for name in names)

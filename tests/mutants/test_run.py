@@ -159,7 +159,7 @@ def results(tree: Tree, directory: Path, suite: str) -> list[Result]:
     workshop = Workshop(tree, {}, directory)
     (unlock,) = [each for each in OPERATORS if each.name == "unlock"]
     mutants = source.find("ffa_rxtx.c", workshop.files()["ffa_rxtx.c"], [unlock])
-    job = Job(tree, {}, [f"--xen={tree.spec}"], [paths.SUITE / suite])
+    job = Job(tree, {}, [f"--xen={tree.spec}"], [paths.TESTS / "abi" / suite])
     return list(run(job, workshop, mutants, 2, {}))
 
 

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Defects of Xen that tests of several ABIs, or of clients, meet: a mark of each, for pytest.
+
+A probe tells by behaviour whether a tree has the defect; it runs on a freshly booted machine with
+the default secure world. What a single test meets is marked where that test stands.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ffashim.descriptors import decode_partition_infos
+from ffashim.ffa import FFA, V1_0, V1_1, FfaError, Version
+from ffashim.machine import Machine
+from ffashim.spmc.replies import interrupt
+from ffashim.testing import described, populate
+from ffashim.traffic import SP, bind, direct, guest, handle_of, share, transaction
+from ffashim.vm import Vm
+
+_NOTHING = 0xFFFF_FFFF
+
+
+def _guest(machine: Machine, version: Version = V1_1) -> Vm:
+    vm = machine.create_vm(str(version))
+    vm.map_rxtx()
+    return vm
+
+
+# --- versions ----------------------------------------------------------------------------------
+
+
+def echoes_the_version(machine: Machine) -> bool:
+    """Tell whether FFA_VERSION returns what was asked for."""
+    return machine.create_vm().smc(FFA.VERSION, int(V1_0)).fid == int(V1_0)
+
+
+ECHOES_THE_VERSION = pytest.mark.known_defect(
+    echoes_the_version, "answers with the version asked for, not with the one it implements"
+)
+
+
+def answers_a_change(machine: Machine) -> bool:
+    """Tell whether another version is accepted, or seems to be, after other calls."""
+    return machine.create_vm("1.1").smc(FFA.VERSION, int(V1_0)).fid != _NOTHING
+
+
+ANSWERS_A_CHANGE = pytest.mark.known_defect(
+    answers_a_change, "a change of version after other calls is not refused"
+)
+
+
+# --- discovery ---------------------------------------------------------------------------------
+
+
+def tells_no_size(machine: Machine) -> bool:
+    """Tell whether FFA_PARTITION_INFO_GET keeps the size of a descriptor to itself."""
+    return _guest(machine).partition_info_get().w(3) == 0
+
+
+TELLS_NO_SIZE = pytest.mark.known_defect(
+    tells_no_size, "w3 does not tell the size of a descriptor: a caller cannot read its RX buffer"
+)
+
+
+def tells_no_64_bit_state(machine: Machine) -> bool:
+    """Tell whether a 64-bit guest is said to run in AArch32 state."""
+    if not machine.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    vm, other = _guest(machine), machine.create_vm("1.1")
+    count = vm.partition_info_get().w(2)
+    # Of 24 bytes each, also where a tree does not tell.
+    return described(other) not in decode_partition_infos(vm.rx.read(), count, 24)
+
+
+TELLS_NO_64_BIT_STATE = pytest.mark.known_defect(
+    tells_no_64_bit_state, "a 64-bit guest is described as one in AArch32 state"
+)
+
+
+def loses_guests(machine: Machine) -> bool:
+    """Tell whether a window of GET_REGS that is to hold guests fails, with one left behind it."""
+    if not machine.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    vm = populate(machine, 0, 6)
+    return vm.partition_info_get_regs().error is FfaError.INVALID_PARAMETERS
+
+
+LOSES_GUESTS = pytest.mark.known_defect(
+    loses_guests, "guests do not count once another one is left over: INVALID_PARAMETERS for six"
+)
+
+
+# --- messages ----------------------------------------------------------------------------------
+
+
+def aborts_interrupted(machine: Machine) -> bool:
+    """Tell whether a guest gets ABORTED where an SP was preempted."""
+    machine.spmc.messages.handle(SP, lambda _request: interrupt(SP))
+    return direct(guest(machine)).error is FfaError.ABORTED
+
+
+ABORTS_INTERRUPTED = pytest.mark.known_defect(
+    aborts_interrupted, "ABORTED for an SP that was preempted: it cannot be resumed, and stays busy"
+)
+
+
+def keeps_buffers_from_the_spmc(machine: Machine) -> bool:
+    """Tell whether no SPMC ever learns of a guest's buffers."""
+    guest(machine)
+    return not machine.spmc.buffers.state.buffers
+
+
+KEEPS_TX_FROM_THE_SPMC = pytest.mark.known_defect(
+    keeps_buffers_from_the_spmc,
+    "never asks for FFA_RX_ACQUIRE, so the SPMC is not told of any guest's TX",
+)
+
+
+def keeps_filled_rx(machine: Machine) -> bool:
+    """Tell whether RX that the SPMC has filled cannot be released."""
+    vm = guest(machine)
+    if machine.spmc.messages.send(SP, vm.id, b"x") is not None:
+        return False
+    return vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
+
+
+KEEPS_FILLED_RX = pytest.mark.known_defect(
+    keeps_filled_rx, "RX that the SPMC has filled can never be released: Xen takes it for free"
+)
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def drops_tag(machine: Machine) -> bool:
+    """Tell whether the tag of a memory share gets lost."""
+    vm = guest(machine)
+    handle = handle_of(share(vm, transaction(vm, tag=7)))
+    return bool(machine.spmc.memory.shares[handle].tag == 0)
+
+
+DROPS_TAG = pytest.mark.known_defect(
+    drops_tag, "drops the tag: the SP that retrieves with it is refused"
+)
+
+
+# --- notifications -----------------------------------------------------------------------------
+
+
+def answers_in_64_bits(machine: Machine) -> bool:
+    """Tell whether FFA_NOTIFICATION_INFO_GET_32 has an answer of 64 bits."""
+    vm = guest(machine, buffers=False)
+    both = 1 << 32 | 1  # halves alike: 4.19 swaps them
+    bind(vm, both)
+    machine.spmc.notifications.notify(SP, vm.id, both)
+    return vm.smc(FFA.NOTIFICATION_INFO_GET_32).fid == FFA.SUCCESS_64
+
+
+ANSWERS_IN_64_BITS = pytest.mark.known_defect(
+    answers_in_64_bits, "FFA_SUCCESS_64 in answer to FFA_NOTIFICATION_INFO_GET_32"
+)
