@@ -6,6 +6,6 @@ in the same order, with the same registers and flags; it believes the same answe
 same ones. What it would have logged, or returned to its own caller, is a `ClientError`.
 """
 
-from ffashim.clients.complaint import ClientError, Overrun
+from ffashim.clients.complaint import ClientError, NoFramework, Overrun
 
-__all__ = ["ClientError", "Overrun"]
+__all__ = ["ClientError", "NoFramework", "Overrun"]

@@ -38,6 +38,10 @@ class ClientError(FfashimError):
         self.reply = reply
 
 
+class NoFramework(ClientError):
+    """FFA_VERSION says that there is no FF-A, or the client has no use for its version."""
+
+
 class Overrun(FfashimError):
     """A client would have written or read beyond its own array: it believed an answer too much."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from ffashim.clients.complaint import ClientError, Overrun, errno_of
+from ffashim.clients.complaint import ClientError, NoFramework, Overrun, errno_of
 from ffashim.descriptors import (
     NIL,
     CompositeRegion,
@@ -179,12 +179,12 @@ class ArmFfa:
         # The older driver compares all 64 bits, as SMCCC has it for an AArch64 caller.
         all_ones = (1 << self.vm.bits) - 1 if asked == V1_0 else _LOW
         if reply.x0 & all_ones == all_ones:
-            raise ClientError("FFA_VERSION returned not supported", errno.EOPNOTSUPP, reply)
+            raise NoFramework("FFA_VERSION returned not supported", errno.EOPNOTSUPP, reply)
         found = Version.parse(reply.fid)
         if asked > V1_0 and found.major > asked.major:
-            raise ClientError("incompatible, latest supported is lower", errno.EINVAL, reply)
+            raise NoFramework("incompatible, latest supported is lower", errno.EINVAL, reply)
         if found < V1_0:
-            raise ClientError("incompatible, earliest supported is 1.0", errno.EINVAL, reply)
+            raise NoFramework("incompatible, earliest supported is 1.0", errno.EINVAL, reply)
         self.vm.version = min(found, asked)
         return self.vm.version
 

@@ -22,7 +22,9 @@ from ffashim.source import Tree, resolve, resolve_default
 FINDINGS = Path(__file__).parents[2] / "findings"
 FILES = sorted(set(FINDINGS.glob("*.md")) - {FINDINGS / "README.md"})
 README = (FINDINGS / "README.md").read_text()
-ROW = re.compile(r'^\| `(\w+)` in \[(\w+\.py)\]\(\.\./tests/abi/\2\): "(.+?)" \|', re.MULTILINE)
+ROW = re.compile(
+    r'^\| `(\w+)` in \[(\w+\.py)\]\(\.\./tests/(?:abi|clients)/\2\): "(.+?)" \|', re.MULTILINE
+)
 CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OTHERS_FIX = re.compile(r"^[\w-]+\.patch$")
 """The name of a fix for upstream's master, as against one for the distribution's 4.20."""
