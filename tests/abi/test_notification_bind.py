@@ -4,10 +4,11 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
+from ffashim.defects import SWAPS_HALVES
 from ffashim.ffa import NOTIF_PER_VCPU
 from ffashim.spmc.state import Binding
 from ffashim.testing import boot_with, secure_partitions, serves_without_version
-from ffashim.traffic import NO_SP, SP, bind, guest, soiled, swaps_notification_halves
+from ffashim.traffic import NO_SP, SP, bind, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
 
@@ -19,16 +20,12 @@ NEEDED = [
 ]
 """What Xen calls of its own accord."""
 
-SWAPPED = pytest.mark.known_defect(
-    swaps_notification_halves, "the halves of the bitmap reach the SPMC the wrong way round"
-)
-
 
 def bindings(spmc: Spmc, vm: Vm) -> tuple[Binding, ...]:
     return spmc.state.bitmaps[vm.id].bindings
 
 
-@SWAPPED
+@SWAPS_HALVES
 @pytest.mark.parametrize("bits", [1, 1 << 31, 1 << 32, 1 << 63, 0xF0F0_F0F0_1234_5678])
 def test_the_sp_may_set_what_was_bound(vm: Vm, spmc: Spmc, bits: int) -> None:
     reply = bind(vm, bits)
@@ -101,7 +98,7 @@ def test_the_spmcs_error_is_the_guests(vm: Vm, spmc: Spmc, error: FfaError) -> N
 # --- who may call, and how ---------------------------------------------------------------------
 
 
-@SWAPPED
+@SWAPS_HALVES
 def test_upper_register_halves_do_not_count(vm: Vm, spmc: Spmc) -> None:
     assert vm.smc(FFA.NOTIFICATION_BIND, *soiled(SP << 16 | vm.id, 0, 3, 4)).ok
     assert [b.bits for b in bindings(spmc, vm)] == [4 << 32 | 3]

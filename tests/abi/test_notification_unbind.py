@@ -4,14 +4,11 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
+from ffashim.defects import SWAPS_HALVES
 from ffashim.testing import serves_without_version
-from ffashim.traffic import NO_SP, SP, bind, guest, soiled, swaps_notification_halves
+from ffashim.traffic import NO_SP, SP, bind, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_UNBIND)
-
-SWAPPED = pytest.mark.known_defect(
-    swaps_notification_halves, "the halves of the bitmap reach the SPMC the wrong way round"
-)
 
 
 def unbind(vm: Vm, bits: int, sender: int = SP) -> Reply:
@@ -32,7 +29,7 @@ def test_nothing_is_left_bound(vm: Vm, spmc: Spmc, bits: int) -> None:
     assert bound(spmc, vm) == []
 
 
-@SWAPPED
+@SWAPS_HALVES
 def test_the_rest_stays_bound(vm: Vm, spmc: Spmc) -> None:
     assert bind(vm, 1 << 40 | 0b111).ok
     assert unbind(vm, 0b010).ok
@@ -87,7 +84,7 @@ def test_what_another_sp_was_given(vm: Vm, spmc: Spmc) -> None:
     assert len(bound(spmc, vm)) == 1
 
 
-@SWAPPED
+@SWAPS_HALVES
 def test_what_is_pending(vm: Vm, spmc: Spmc) -> None:
     assert bind(vm, 3).ok
     spmc.notifications.notify(SP, vm.id, 1, delay=True)
