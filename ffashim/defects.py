@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from ffashim.descriptors import decode_partition_infos
-from ffashim.ffa import FFA, V1_0, V1_1, FfaError, Version
+from ffashim.ffa import FFA, PARTITION_INFO_COUNT_ONLY, V1_0, V1_1, FfaError, Version
 from ffashim.machine import Machine
 from ffashim.spmc.replies import interrupt
 from ffashim.testing import described, populate
@@ -68,6 +68,24 @@ def tells_no_size(machine: Machine) -> bool:
 
 TELLS_NO_SIZE = pytest.mark.known_defect(
     tells_no_size, "w3 does not tell the size of a descriptor: a caller cannot read its RX buffer"
+)
+
+
+def tells_1_0_a_size(machine: Machine) -> bool:
+    """Tell whether a guest of 1.0, for which w3 is reserved, finds something there."""
+    return _guest(machine, V1_0).partition_info_get().w(3) != 0
+
+
+TELLS_1_0_A_SIZE = pytest.mark.known_defect(tells_1_0_a_size, "w3 is not zero for a guest of 1.0")
+
+
+def tells_a_size_with_a_count(machine: Machine) -> bool:
+    """Tell whether a caller that wants only a count finds something in w3."""
+    return _guest(machine).partition_info_get(flags=PARTITION_INFO_COUNT_ONLY).w(3) != 0
+
+
+COUNT_HAS_A_SIZE = pytest.mark.known_defect(
+    tells_a_size_with_a_count, "w3 is not zero where only a count is asked"
 )
 
 
@@ -151,6 +169,15 @@ def drops_tag(machine: Machine) -> bool:
 DROPS_TAG = pytest.mark.known_defect(
     drops_tag, "drops the tag: the SP that retrieves with it is refused"
 )
+
+
+def shares_buffers(machine: Machine) -> bool:
+    """Tell whether a guest can share a buffer that it has registered."""
+    vm = guest(machine)
+    return share(vm, transaction(vm, (vm.rx.address, 1))).ok
+
+
+SHARES_BUFFERS = pytest.mark.known_defect(shares_buffers, "lets a guest share its RX/TX buffers")
 
 
 # --- notifications -----------------------------------------------------------------------------

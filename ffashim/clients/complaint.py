@@ -28,12 +28,13 @@ class ClientError(FfashimError):
     """A client gives up.
 
     what: the step that failed, in the client's words. errno: what its caller would get, a positive
-    number of the `errno` module. reply: the answer that it complains about, if it is about one.
+    number of the `errno` module; None of a client that is a test suite. reply: the answer that it
+    complains about, if it is about one.
     """
 
-    def __init__(self, what: str, errno: int, reply: Reply | None = None) -> None:
-        name = numbers.errorcode.get(errno, str(errno))
-        super().__init__(f"{what}: {name}{f', after {reply}' if reply is not None else ''}")
+    def __init__(self, what: str, errno: int | None = None, reply: Reply | None = None) -> None:
+        name = "" if errno is None else f": {numbers.errorcode.get(errno, str(errno))}"
+        super().__init__(f"{what}{name}{f', after {reply}' if reply is not None else ''}")
         self.errno = errno
         self.reply = reply
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ffashim import FFA, FfaError, Machine, P2m, Spmc, Vm
-from ffashim.defects import DROPS_TAG
+from ffashim.defects import DROPS_TAG, SHARES_BUFFERS
 from ffashim.descriptors import CompositeRegion, Constituent, MemoryAccess, MemoryTransaction
 from ffashim.ffa import (
     MEM_ATTR_DEVICE,
@@ -485,22 +485,16 @@ class TestRefused:
         page = vm.memory.allocate(2)
         assert refused(vm, spmc, transaction(vm, (page, 2), (page, 1)))
 
-    @pytest.mark.known_defect(
-        lambda m: _own_buffers(guest(m)), "lets a guest share its RX/TX buffers"
-    )
+    @SHARES_BUFFERS
     def test_the_guests_own_buffers(self, vm: Vm) -> None:
         # They are the two owners' own while they are registered (7.2.2).
-        assert not _own_buffers(vm)
+        assert not share(vm, transaction(vm, (vm.rx.address, 1))).ok
 
 
 def _behind_the_page(vm: Vm) -> FfaError | None:
     vm.tx.write(transaction(vm, access_size=0, access_offset=PAGE).encode(V1_1)[:48])
     vm.tx.write((PAGE).to_bytes(4, "little"), offset=32)
     return vm.smc(FFA.MEM_SHARE_64, PAGE, PAGE).error
-
-
-def _own_buffers(vm: Vm) -> bool:
-    return share(vm, transaction(vm, (vm.rx.address, 1))).ok
 
 
 # --- limits, the heap, the SPMC ----------------------------------------------------------------

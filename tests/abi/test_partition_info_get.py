@@ -9,7 +9,7 @@ import pytest
 from ffashim import FFA, FfaError, Machine, Reply, SecurePartition, Spmc, Vm
 from ffashim.capabilities import highest_version
 from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
-from ffashim.defects import TELLS_NO_64_BIT_STATE, TELLS_NO_SIZE
+from ffashim.defects import COUNT_HAS_A_SIZE, TELLS_1_0_A_SIZE, TELLS_NO_64_BIT_STATE, TELLS_NO_SIZE
 from ffashim.descriptors import PartitionInfo, decode_partition_infos
 from ffashim.ffa import V1_2
 from ffashim.testing import (
@@ -50,13 +50,6 @@ def in_rx(vm: Vm) -> list[PartitionInfo]:
 # --- the list ----------------------------------------------------------------------------------
 
 
-def tells_1_0_a_size(xen: Machine) -> bool:
-    return guest(xen, "1.0").partition_info_get().w(3) != 0
-
-
-SIZE_IN_1_0 = pytest.mark.known_defect(tells_1_0_a_size, "w3 is not zero for a guest of 1.0")
-
-
 @TELLS_NO_SIZE
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 def test_since_1_1_the_count_and_a_size_of_24_are_told(xen: Machine, version: str) -> None:
@@ -80,7 +73,7 @@ def test_with_the_nil_uuid_everybody_is_listed(xen: Machine, version: str) -> No
     assert Counter(listed(vm)) == Counter(visible_to(vm))
 
 
-@SIZE_IN_1_0
+@TELLS_1_0_A_SIZE
 def test_1_0_has_descriptors_of_8_bytes_and_tells_no_size(xen: Machine) -> None:
     # G7. One of several UUIDs is a descriptor of its own, which 1.0 sees as the same ID again.
     vm = guest(xen, "1.0")
@@ -355,11 +348,7 @@ def test_upper_halves_are_ignored(xen: Machine) -> None:
 # --- counting ----------------------------------------------------------------------------------
 
 
-def tells_a_size_with_a_count(xen: Machine) -> bool:
-    return guest(xen).partition_info_get(flags=COUNT).w(3) != 0
-
-
-@pytest.mark.known_defect(tells_a_size_with_a_count, "w3 is not zero where only a count is asked")
+@COUNT_HAS_A_SIZE
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 def test_a_count_comes_without_a_size(xen: Machine, version: str) -> None:
     # G2: Hafnium, FF-A ACS, Linux.

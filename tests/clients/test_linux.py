@@ -223,7 +223,7 @@ def test_a_guest_that_comes_meanwhile_never_makes_linux_run_beyond_its_array(
         try:
             return driver.discover()
         except ClientError as error:
-            return error.errno
+            return error.errno or 0
 
     after = [*before, described(other)]
     results = [found for found, _ in at_each_point(xen, walk, lambda: other.negotiate("1.1"))]
