@@ -10,7 +10,16 @@ from __future__ import annotations
 import pytest
 
 from ffashim.descriptors import decode_partition_infos
-from ffashim.ffa import FFA, PARTITION_INFO_COUNT_ONLY, V1_0, V1_1, FfaError, Version
+from ffashim.ffa import (
+    FFA,
+    MEM_FLAG_CLEAR,
+    PAGE_SIZE,
+    PARTITION_INFO_COUNT_ONLY,
+    V1_0,
+    V1_1,
+    FfaError,
+    Version,
+)
 from ffashim.machine import Machine
 from ffashim.spmc.replies import interrupt
 from ffashim.testing import described, populate
@@ -55,6 +64,78 @@ def answers_a_change(machine: Machine) -> bool:
 
 ANSWERS_A_CHANGE = pytest.mark.known_defect(
     answers_a_change, "a change of version after other calls is not refused"
+)
+
+
+# --- features ----------------------------------------------------------------------------------
+
+
+def _reports(vm: Vm, fid: FFA) -> bool:
+    return vm.smc(FFA.FEATURES, fid).ok
+
+
+def hides_interrupt(machine: Machine) -> bool:
+    """Tell whether FFA_FEATURES does not know FFA_INTERRUPT."""
+    return not _reports(machine.create_vm("1.1"), FFA.INTERRUPT)
+
+
+HIDES_INTERRUPT = pytest.mark.known_defect(
+    hides_interrupt, "FFA_INTERRUPT is not reported, though direct requests are answered with it"
+)
+
+
+def reports_set_in_vain(machine: Machine) -> bool:
+    """Tell whether FFA_NOTIFICATION_SET is reported, and none can be set."""
+    vm = machine.create_vm("1.1")
+    set_one = vm.smc(FFA.NOTIFICATION_SET, vm.id << 16 | SP, 0, 1)
+    return _reports(vm, FFA.NOTIFICATION_SET) and set_one.error is FfaError.NOT_SUPPORTED
+
+
+REPORTS_SET_IN_VAIN = pytest.mark.known_defect(
+    reports_set_in_vain,
+    "NOTIFICATION_SET is reported, yet none can be set: the sender's ID is"
+    " taken for the receiver's",
+)
+
+
+# --- RX and TX ---------------------------------------------------------------------------------
+
+
+def _maps(machine: Machine, offset: int, pages: int) -> bool:
+    vm = machine.create_vm("1.1")
+    tx, rx = vm.memory.allocate(), vm.memory.allocate()
+    return vm.smc(FFA.RXTX_MAP_64, tx + offset, rx, pages).ok
+
+
+def takes_no_pages(machine: Machine) -> bool:
+    """Tell whether buffers of no pages are mapped."""
+    return _maps(machine, 0, 0)
+
+
+TAKES_NO_PAGES = pytest.mark.known_defect(
+    takes_no_pages, "buffers of no pages are mapped, and cannot be unmapped"
+)
+
+
+def takes_unaligned(machine: Machine) -> bool:
+    """Tell whether a buffer may begin within a page."""
+    return _maps(machine, 0x100, 1)
+
+
+TAKES_UNALIGNED = pytest.mark.known_defect(
+    takes_unaligned, "addresses that are not page aligned are rounded down"
+)
+
+
+def denies_where_busy(machine: Machine) -> bool:
+    """Tell whether a guest that owns its RX buffer is denied another list."""
+    vm = _guest(machine)
+    vm.partition_info_get()
+    return vm.partition_info_get().error is FfaError.DENIED
+
+
+DENIES_WHERE_BUSY = pytest.mark.known_defect(
+    denies_where_busy, "DENIED, not BUSY, while the guest owns its RX buffer"
 )
 
 
@@ -131,6 +212,14 @@ ABORTS_INTERRUPTED = pytest.mark.known_defect(
 )
 
 
+def aborts_idle(machine: Machine) -> bool:
+    """Tell whether a guest that runs an idle SP gets ABORTED."""
+    return guest(machine).smc(FFA.RUN, SP << 16).error is FfaError.ABORTED
+
+
+ABORTS_IDLE = pytest.mark.known_defect(aborts_idle, "ABORTED where an idle SP answers FFA_MSG_WAIT")
+
+
 def keeps_buffers_from_the_spmc(machine: Machine) -> bool:
     """Tell whether no SPMC ever learns of a guest's buffers."""
     guest(machine)
@@ -168,6 +257,27 @@ def drops_tag(machine: Machine) -> bool:
 
 DROPS_TAG = pytest.mark.known_defect(
     drops_tag, "drops the tag: the SP that retrieves with it is refused"
+)
+
+
+def ignores_share_flags(machine: Machine) -> bool:
+    """Tell whether memory is shared that the lender wants to be cleared."""
+    vm = guest(machine)
+    return share(vm, transaction(vm, flags=MEM_FLAG_CLEAR)).ok
+
+
+IGNORES_SHARE_FLAGS = pytest.mark.known_defect(
+    ignores_share_flags, "ignores the flags of a memory transaction"
+)
+
+
+def takes_more_than_tx(machine: Machine) -> bool:
+    """Tell whether a share succeeds that is longer than the buffer it is to be in."""
+    return guest(machine).smc(FFA.MEM_SHARE_64, PAGE_SIZE + 16, PAGE_SIZE + 16).ok
+
+
+TAKES_MORE_THAN_TX = pytest.mark.known_defect(
+    takes_more_than_tx, "FFA_SUCCESS, handle 0, for a descriptor longer than TX"
 )
 
 

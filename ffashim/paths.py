@@ -25,8 +25,8 @@ BUILD_PY = _BASE / "build.py"
 """The module that compiles a tree and a configuration into an extension."""
 
 TESTS = _BASE / "tests"
-SUITE = tuple(TESTS / name for name in ("abi", "clients"))
-"""The conformance suite: a file per ABI, and per client."""
+SUITE = tuple(TESTS / name for name in ("abi", "clients", "acs"))
+"""The conformance suite: a file per ABI, per client, per part of Arm's compliance suite."""
 
 EXAMPLES = _BASE / "examples"
 """Patch series of the project's own."""

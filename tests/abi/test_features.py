@@ -5,6 +5,7 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, Vm
 from ffashim.capabilities import handled
+from ffashim.defects import HIDES_INTERRUPT, REPORTS_SET_IN_VAIN
 from ffashim.ffa import Feature
 from ffashim.testing import serves_without_version
 
@@ -32,22 +33,12 @@ def reports(vm: Vm, what: int) -> bool:
     return reply.ok
 
 
-def hides_interrupt(xen: Machine) -> bool:
-    return not reports(xen.create_vm("1.1"), FFA.INTERRUPT)
-
-
 def minds_sbz(xen: Machine) -> bool:
     return not xen.create_vm("1.1").smc(FFA.FEATURES, FFA.ID_GET, 0, 1).ok
 
 
 def promises_smc64_to_32_bit_guests(xen: Machine) -> bool:
     return reports(xen.create_vm("1.1", bits=32), FFA.RXTX_MAP_64)
-
-
-def reports_set_in_vain(xen: Machine) -> bool:
-    vm = xen.create_vm("1.1")
-    set_one = vm.smc(FFA.NOTIFICATION_SET, vm.id << 16 | 0x8001, 0, 1)
-    return reports(vm, FFA.NOTIFICATION_SET) and set_one.error is FfaError.NOT_SUPPORTED
 
 
 @pytest.mark.parametrize("fid", MANDATORY, ids=lambda fid: fid.name)
@@ -66,18 +57,12 @@ def test_until_1_2_no_call_has_more_to_tell(xen: Machine, version: str) -> None:
     assert not {name: each for name, each in told.items() if each.ok and any(each[1:8])}
 
 
-@pytest.mark.known_defect(
-    hides_interrupt, "FFA_INTERRUPT is not reported, though direct requests are answered with it"
-)
+@HIDES_INTERRUPT
 def test_ffa_interrupt_is_there(vm: Vm) -> None:
     assert reports(vm, FFA.INTERRUPT)
 
 
-@pytest.mark.known_defect(
-    reports_set_in_vain,
-    "NOTIFICATION_SET is reported, yet none can be set: the sender's ID is"
-    " taken for the receiver's",
-)
+@REPORTS_SET_IN_VAIN
 def test_what_is_reported_can_be_called(xen: Machine, vm: Vm) -> None:
     there = handled(xen) | ANSWERS
     assert not [fid.name for fid in FFA if reports(vm, fid) and fid not in there]

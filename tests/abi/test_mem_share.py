@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from ffashim import FFA, FfaError, Machine, P2m, Spmc, Vm
-from ffashim.defects import DROPS_TAG, SHARES_BUFFERS
+from ffashim.defects import (
+    DROPS_TAG,
+    IGNORES_SHARE_FLAGS,
+    SHARES_BUFFERS,
+    TAKES_MORE_THAN_TX,
+)
 from ffashim.descriptors import CompositeRegion, Constituent, MemoryAccess, MemoryTransaction
 from ffashim.ffa import (
     MEM_ATTR_DEVICE,
@@ -266,10 +271,6 @@ def refused(vm: Vm, spmc: Spmc, what: MemoryTransaction | bytes) -> FfaError:
     return error
 
 
-def over_long(machine: Machine) -> bool:
-    return guest(machine).smc(FFA.MEM_SHARE_64, PAGE + 16, PAGE + 16).ok
-
-
 class TestRefused:
     """Argument errors; after each, nothing is shared and nothing held."""
 
@@ -430,16 +431,14 @@ class TestRefused:
         vm = guest(xen, buffers=False)
         assert vm.smc(FFA.MEM_SHARE_64, 112, 112).error is FfaError.DENIED
 
-    @pytest.mark.known_defect(over_long, "FFA_SUCCESS, handle 0, for a descriptor longer than TX")
+    @TAKES_MORE_THAN_TX
     def test_a_descriptor_longer_than_tx(self, vm: Vm, spmc: Spmc) -> None:
         vm.tx.write(transaction(vm).encode(version_of(vm)))
         # Beyond the buffer is an error of the caller's; which one is not said.
         assert vm.smc(FFA.MEM_SHARE_64, PAGE + 16, PAGE + 16).error
         assert not spmc.memory.shares
 
-    @pytest.mark.known_defect(
-        bent(field(flags=MEM_FLAG_CLEAR)), "ignores the flags of a memory transaction"
-    )
+    @IGNORES_SHARE_FLAGS
     def test_zeroing_what_is_shared(self, vm: Vm, spmc: Spmc) -> None:
         # The lender keeps access: the flag must be zero in a share (10.11.4).
         change = field(flags=MEM_FLAG_CLEAR)

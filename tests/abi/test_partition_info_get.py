@@ -9,7 +9,13 @@ import pytest
 from ffashim import FFA, FfaError, Machine, Reply, SecurePartition, Spmc, Vm
 from ffashim.capabilities import highest_version
 from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
-from ffashim.defects import COUNT_HAS_A_SIZE, TELLS_1_0_A_SIZE, TELLS_NO_64_BIT_STATE, TELLS_NO_SIZE
+from ffashim.defects import (
+    COUNT_HAS_A_SIZE,
+    DENIES_WHERE_BUSY,
+    TELLS_1_0_A_SIZE,
+    TELLS_NO_64_BIT_STATE,
+    TELLS_NO_SIZE,
+)
 from ffashim.descriptors import PartitionInfo, decode_partition_infos
 from ffashim.ffa import V1_2
 from ffashim.testing import (
@@ -400,13 +406,7 @@ def test_1_0_has_no_flags(xen: Machine) -> None:
 # --- RX ----------------------------------------------------------------------------------------
 
 
-def denies_where_busy(xen: Machine) -> bool:
-    vm = guest(xen)
-    vm.partition_info_get()
-    return vm.partition_info_get().error is FfaError.DENIED
-
-
-@pytest.mark.known_defect(denies_where_busy, "DENIED, not BUSY, while the guest owns its RX buffer")
+@DENIES_WHERE_BUSY
 def test_rx_that_is_not_free_is_busy(xen: Machine) -> None:
     # G4: the FF-A ACS checklist, rule 6.
     vm = guest(xen)
@@ -416,7 +416,7 @@ def test_rx_that_is_not_free_is_busy(xen: Machine) -> None:
     assert vm.partition_info_get().ok
 
 
-@pytest.mark.known_defect(denies_where_busy, "DENIED, not BUSY, while the guest owns its RX buffer")
+@DENIES_WHERE_BUSY
 def test_of_two_vcpus_that_ask_at_once_one_finds_rx_busy(xen: Machine) -> None:
     vm = xen.create_vm("1.1", vcpus=2)
     vm.map_rxtx()

@@ -4,6 +4,7 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
+from ffashim.defects import ABORTS_IDLE
 from ffashim.spmc.replies import interrupt, yielded
 from ffashim.traffic import NO_SP, SP, direct, guest, soiled
 
@@ -70,10 +71,7 @@ def test_the_vcpu_reaches_the_spmc(vm: Vm, spmc: Spmc) -> None:
     assert spmc.calls(FFA.RUN)[-1].x1 == 0x8002_0003
 
 
-@pytest.mark.known_defect(
-    lambda machine: run(guest(machine)).error is FfaError.ABORTED,
-    "ABORTED where an idle SP answers FFA_MSG_WAIT",
-)
+@ABORTS_IDLE
 def test_an_sp_that_has_nothing_to_do_waits(vm: Vm) -> None:
     # FFA_MSG_WAIT is one of the ways in which FFA_RUN completes (14.4, Figure 8.1).
     assert run(vm).fid == FFA.MSG_WAIT

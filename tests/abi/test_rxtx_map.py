@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ffashim import FFA, FfaError, Machine, P2m, Points, Reply, Spmc, Vm
+from ffashim.defects import TAKES_NO_PAGES, TAKES_UNALIGNED
 from ffashim.faults import XenMemory
 from ffashim.spmc.state import Range
 from ffashim.testing import (
@@ -72,12 +73,7 @@ def test_rx_belongs_to_xen_at_first(vm: Vm) -> None:
 # --- arguments ---------------------------------------------------------------------------------
 
 
-def takes_no_pages(xen: Machine) -> bool:
-    vm = xen.create_vm("1.1")
-    return rxtx_map(vm, vm.memory.allocate(), vm.memory.allocate(), 0).ok
-
-
-@pytest.mark.known_defect(takes_no_pages, "buffers of no pages are mapped, and cannot be unmapped")
+@TAKES_NO_PAGES
 def test_a_buffer_has_pages(
     vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None]
 ) -> None:
@@ -99,12 +95,7 @@ def test_the_upper_half_of_the_count_is_ignored(vm: Vm, pages: tuple[int, int]) 
     assert rxtx_map(vm, *pages, UPPER | 1).ok
 
 
-def takes_unaligned(xen: Machine) -> bool:
-    vm = xen.create_vm("1.1")
-    return rxtx_map(vm, vm.memory.allocate() + 0x100, vm.memory.allocate()).ok
-
-
-@pytest.mark.known_defect(takes_unaligned, "addresses that are not page aligned are rounded down")
+@TAKES_UNALIGNED
 @pytest.mark.parametrize("fid", [FFA.RXTX_MAP_32, FFA.RXTX_MAP_64], ids=lambda fid: fid.name)
 @pytest.mark.parametrize(
     ("tx_off", "rx_off"), [(0x100, 0), (0, 0x100), (1, 0), (0, 1), (0x800, 0), (0, 0xFFF)]
