@@ -304,7 +304,7 @@ def test_a_uuid_half_of_which_is_zero_is_not_the_nil_uuid(xen: Machine, uuid: UU
     assert vm.partition_info_get(uuid, COUNT).w(2) == 1
 
 
-@SIZE_IN_1_0
+@TELLS_1_0_A_SIZE
 def test_a_guest_of_1_0_may_name_a_uuid(xen: Machine) -> None:
     vm = guest(xen, "1.0")
     reply = vm.partition_info_get(MAILBOX)
