@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ffashim.cli import build, cache, check, defects, matrix, mutants, run, shell, source
+from ffashim.cli import build, cache, check, defects, explore, matrix, mutants, run, shell, source
 from ffashim.cli.options import epilog
 from ffashim.errors import FfashimError
 
@@ -29,10 +29,11 @@ app = typer.Typer(
         "ffashim run                            # Debian's Xen, or what lies in xen_src/",
         "ffashim check --xen ~/src/xen          # the conformance suite on a work tree",
         "ffashim check --xen ~/src/xen@v5 --patch fix.patch",
+        "ffashim explore --xen ~/src/xen        # random conversations, beside a model of FF-A",
         "ffashim matrix ~/src/xen               # every commit that touched the mediator",
     ),
 )
-for _command in (check, run, shell, matrix, defects, mutants, source, build, cache):
+for _command in (check, explore, run, shell, matrix, defects, mutants, source, build, cache):
     app.command(epilog=_command.EPILOG)(getattr(_command, _command.__name__.rpartition(".")[2]))
 
 

@@ -18,6 +18,7 @@ from ffashim.model.exchange import (
     Plan,
     Sent,
     Smc,
+    refused,
     relayed,
     request,
     some_error,
@@ -150,7 +151,10 @@ def filling(
         return
 
     def acquired(answer: Answer) -> Iterable[Plan]:
-        if not succeeded(answer) or buffers.owned:
+        if not succeeded(answer):
+            # Its own request: which error is the guest's, is its own business.
+            return [some_error(system, call, rule), refused(system, call, rule, answer)]
+        if buffers.owned:
             return [some_error(system, call, rule)]
         return [given_back(system, call, rule, guest, each) for each in fill(filled)]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ffashim.machine import Machine
 from ffashim.model.conversations import Conversations
 from ffashim.model.deviation import Deviation
 from ffashim.model.pair import Disagreement
+from ffashim.model.reduce import reduced
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(150, 30, again=True),
-    "ci": Effort(300, 40, seconds=600),
-    "night": Effort(1000, 50, seconds=8 * 3600, resumes=True, goes_on=True),
+    "quick": Effort(100, 30, again=True),
+    "ci": Effort(50, 40, seconds=600),
+    "night": Effort(200, 50, seconds=8 * 3600, resumes=True, goes_on=True),
 }
 
 
@@ -79,21 +80,18 @@ def explore(
     effort: Effort,
     first_seed: int,
     database: ExampleDatabase | None = None,
+    report: Callable[[Disagreement], None] = lambda _found: None,
 ) -> Explored:
-    """Explore. What is found is shrunk, and is in the result."""
+    """Explore. What is found is shrunk, reported at once, and is in the result."""
     result = Explored(first_seed)
     started = time.monotonic()
-    headlines = set()
     for n in _rounds(effort, started):
-        before = len(result.found)
-        _round(machine, deviations, effort, first_seed + n, database, result)
+        found = _round(machine, deviations, effort, first_seed + n, database, result)
         result.rounds += 1
         result.seconds = time.monotonic() - started
-        for each in result.found[before:]:
-            headline = str(each).split("\n\n", 1)[0]
-            if headline in headlines:
-                result.found.remove(each)
-            headlines.add(headline)
+        if found is not None and not any(found.what == each.what for each in result.found):
+            result.found.append(found)
+            report(found)
         if result.found and not effort.goes_on:
             break
     return result
@@ -113,7 +111,7 @@ def _round(
     number: int,
     database: ExampleDatabase | None,
     result: Explored,
-) -> None:
+) -> Disagreement | None:
     class Round(Conversations):
         def __init__(self) -> None:
             super().__init__(machine, deviations)
@@ -134,38 +132,52 @@ def _round(
                 database=database,
                 print_blob=False,
                 report_multiple_bugs=False,
-                phases=[phase for phase in Phase if phase is not Phase.explain],
+                # What is found is made short step by step, which is faster: `reduced()`.
+                phases=[Phase.explicit, Phase.reuse, Phase.generate],
                 suppress_health_check=list(HealthCheck),
             ),
         )
     except Disagreement as disagreement:
-        result.found.append(disagreement)
+        return reduced(machine, deviations, disagreement)
+    return None
 
 
-class Progress:
-    """Where a night has stopped, kept in the cache: it is no loss if that is removed."""
+SHARD = 1 << 24
+"""So many seeds are one process's; the next ones are another's."""
 
-    def __init__(self, key: str) -> None:
-        self._file = paths.cache_dir() / "explore" / f"{key}.json"
 
-    def read(self) -> int:
-        """Return the first seed that was not tried."""
+class Seeds:
+    """Which seeds a process tries.
+
+    given: by the user, None if none was. key: names tree and configuration, for who resumes.
+    Where a night has stopped is kept in the cache; it is no loss if that is removed.
+    """
+
+    def __init__(self, effort: Effort, given: int | None, key: str, shard: int) -> None:
+        self._file = paths.cache_dir() / "explore" / f"{key}-{shard}.json"
+        self._resumes = effort.resumes and given is None
+        if given is not None:
+            first = given
+        elif effort.again:
+            first = 0
+        else:
+            first = self._next() if self._resumes else random.SystemRandom().getrandbits(20)
+        self.first = first + shard * SHARD
+
+    def _next(self) -> int:
         try:
             return int(json.loads(self._file.read_text())["next"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0
 
-    def write(self, following: int) -> None:
-        """Remember the first seed that was not tried."""
+    def done(self, rounds: int) -> None:
+        """Remember where to go on, after so many rounds."""
+        if not self._resumes:
+            return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         new = self._file.with_suffix(".new")
-        new.write_text(json.dumps({"next": following}) + "\n")
+        new.write_text(json.dumps({"next": self.first % SHARD + rounds}) + "\n")
         new.replace(self._file)
-
-
-def random_seed() -> int:
-    """Return a seed that nobody has chosen."""
-    return random.SystemRandom().getrandbits(32)
 
 
 def open_database(where: str | None) -> ExampleDatabase:

@@ -23,7 +23,7 @@ from ffashim.model.interrupt import schedule_receivers
 from ffashim.model.profile import Profile
 from ffashim.model.registers import LOW, Call
 from ffashim.model.rules import modelled, predict
-from ffashim.model.script import Script
+from ffashim.model.script import Script, Step, Who, named
 from ffashim.model.state import Guest, Secure, System
 from ffashim.reply import Reply
 from ffashim.spmc import SecurePartition, Spmc
@@ -40,7 +40,22 @@ WITH_DESCRIPTOR = frozenset({FFA.MEM_SHARE_64, FFA.RXTX_MAP_64})
 
 
 class Disagreement(AssertionError):
-    """Xen has done what FF-A does not allow, or the model is wrong."""
+    """Xen has done what FF-A does not allow, or the model is wrong.
+
+    what: what Xen did beside what the model says. script: how it came to that.
+    """
+
+    def __init__(self, what: str, script: Script) -> None:
+        super().__init__(f"{what}\n\n{script}")
+        self.what, self.script = what, script
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What others of the kind have in common: the function, the rule, what is wrong."""
+        lines = self.what.splitlines()
+        called = re.sub(r".* called (\S+).*", r"\1", lines[0])
+        wrong = (re.sub(r"0x[0-9a-f]+", "N", line) for line in lines[1:] if line.startswith("->"))
+        return called, *sorted({" ".join(line.split()[:3]) for line in wrong})
 
 
 class Structure(Protocol):
@@ -91,30 +106,39 @@ class Pair:
         """Guests that live."""
         self.calls = 0
         """How many calls were made on both."""
-        self.script = Script(partitions, below, without)
+        self._options = {
+            **({"partitions": partitions} if partitions is not None else {}),
+            **({"below": below} if below != "" else {}),
+            **({"without": tuple(without)} if without else {}),
+        }
+        self._steps: list[Step] = []
+        self._who: dict[Vm, Who] = {}
         self._sent: dict[int, bytes] = {}
         self.spmc.witness = self._witness
 
     # --- guests ----------------------------------------------------------------------------------
 
-    def guest(self, bits: int = 64, vcpus: int = 1) -> Vm:
-        """Create a guest that has said nothing yet."""
+    def guest(self, bits: int = 64, vcpus: int = 1, domid: int | None = None) -> Vm:
+        """Create a guest that has said nothing yet; its domain ID is the lowest that is free."""
         self._behave()
-        taken = {vm.domid for vm in self.vms} | {n - 1 for n in self.spmc.state.bitmaps}
-        domid = next(n for n in itertools.count(1) if n not in taken)
+        if domid is None:
+            taken = {vm.domid for vm in self.vms} | {n - 1 for n in self.spmc.state.bitmaps}
+            domid = next(n for n in itertools.count(1) if n not in taken)
+        who = Who(1 + max((each.number for each in self._who.values()), default=-1))
+        self._steps.append(Step("guest", (bits,), {"vcpus": vcpus, "domid": domid}, who))
         vm = self.machine.create_vm(bits=bits, vcpus=vcpus, domid=domid, ram_pages=RAM_PAGES)
+        self._who[vm] = who
         vm.memory.allocate(RAM_PAGES)  # the test deals them out itself
         guest = Guest(vm.id, bits, (vm.memory.base, vm.memory.end), vcpus)
         self.states = frozenset(state.having(guest) for state in self.states)
         self.vms.append(vm)
-        self.script.guest(vm, bits, vcpus)
         return vm
 
     def destroy(self, vm: Vm) -> None:
         """Destroy a guest: nothing of it is left, once partitions work for it no longer and do
         not use its memory.
         """
-        self.script.event("destroy", vm)
+        self._note("destroy", vm)
         self._behave()
         for sp, running in list(self.spmc.state.running.items()):
             if running.request[1] >> 16 & 0xFFFF == vm.id:
@@ -128,7 +152,7 @@ class Pair:
         left = [] if freed else ["memory that Xen still holds"]
         left += [each for each in self.spmc.residue(vm.id) if not self._knows("leaves", each)]
         if left:
-            raise Disagreement("\n".join(["of a guest that is gone is left:", *left, self.test]))
+            raise Disagreement("\n".join(["of a guest that is gone is left:", *left]), self.script)
 
     def _behave(self) -> None:
         """The secure world does as it should while guests come and go: what else becomes of that
@@ -140,13 +164,13 @@ class Pair:
         self, vm: Vm, address: int, what: bytes | Structure, version: Version | None = None
     ) -> None:
         """Let a guest write to its memory, as much as there is room for in the page."""
-        self.script.event("put", vm, address, what, *([version] if version else []))
+        self._note("put", vm, address, what, *([version] if version else []))
         data = what if isinstance(what, bytes) else what.encode(version or Version(1, 1))
         vm.memory.write(address, data[: PAGE - address % PAGE])
 
     def set_type(self, vm: Vm, address: int, kind: P2m) -> None:
         """Change what a page of a guest is to Xen."""
-        self.script.event("set_type", vm, address, kind)
+        self._note("set_type", vm, address, kind)
         vm.memory.set_type(address, kind)
         self._change(vm, lambda guest: replace(
             guest,
@@ -155,7 +179,7 @@ class Pair:
 
     def online(self, vm: Vm, vcpu: int, value: bool) -> None:
         """Take a vCPU up or down."""
-        self.script.event("online", vm, vcpu, value)
+        self._note("online", vm, vcpu, value)
         vm.vcpus[vcpu].online() if value else vm.vcpus[vcpu].offline()
         self._change(vm, lambda guest: replace(
             guest, offline=guest.offline - {vcpu} if value else guest.offline | {vcpu}
@@ -182,7 +206,7 @@ class Pair:
         if end := self._ends(call):
             self.known.add(end)
             return Reply((LOW, *(0,) * 17))
-        self.script.call(vm, call.registers, vcpu, scarce)
+        self._note("call", vm, *_without_zeros(call.registers), vcpu=vcpu, scarce=scarce)
         self.calls += 1
         # Each state's plans are made before the call is: a prediction, not an excuse.
         expected = {state: predict(state, call) for state in self.states}
@@ -215,17 +239,17 @@ class Pair:
 
     def answer(self, fid: FFA, code: int) -> None:
         """Let the SPMC refuse the next SMC of a function with this status."""
-        self.script.event("answer", fid, code)
+        self._note("answer", fid, code)
         self._of_guests(fid).error(code, times=1)
 
     def preempt(self, fid: FFA, times: int) -> None:
         """Let the next direct request find its partition preempted so many times."""
-        self.script.event("preempt", fid, times)
+        self._note("preempt", fid, times)
         self._of_guests(fid).delay(times)
 
     def garble(self, fid: FFA, register: int, value: int) -> None:
         """Let a register of the next answer to a function hold something else."""
-        self.script.event("garble", fid, register, value)
+        self._note("garble", fid, register, value)
         self._of_guests(fid).garble(
             lambda _, reply: (*reply[:register], value, *reply[register + 1 :]), times=1
         )
@@ -235,14 +259,14 @@ class Pair:
 
     def borrow(self, handle: int, back: bool) -> None:
         """Let a partition use memory that is shared with it, or relinquish it."""
-        self.script.event("borrow", handle, back)
+        self._note("borrow", handle, back)
         sp = self.spmc.memory.shares[handle].borrowers[0][0]
         use = self.spmc.memory.relinquish if back else self.spmc.memory.retrieve
         use(sp, handle)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; nothing that guests see comes of it."""
-        self.script.event("advance", seconds)
+        self._note("advance", seconds)
 
         def wait() -> None:
             self.machine.advance(seconds)
@@ -251,12 +275,12 @@ class Pair:
 
     def notify(self, sp: int, vm: Vm, bits: int) -> None:
         """Let a partition notify a guest that has bound these notifications to it."""
-        self.script.event("notify", sp, vm, bits)
+        self._note("notify", sp, vm, bits)
         self._below(lambda: self.spmc.notifications.notify(sp, vm.id, bits))
 
     def send(self, sp: int, vm: Vm, payload: bytes) -> FfaError | None:
         """Let a partition send a guest a message: None, or why the SPMC could not deliver it."""
-        self.script.event("send", sp, vm, payload)
+        self._note("send", sp, vm, payload)
         errors: list[FfaError | None] = []
 
         def send() -> int | None:
@@ -300,7 +324,7 @@ class Pair:
         try:
             action()
         except FfashimError as fault:
-            raise Disagreement(f"{what} did not return: {fault}\n\n{self.test}") from fault
+            raise Disagreement(f"{what} did not return: {fault}", self.script) from fault
         smcs = tuple(
             Smc(request, answer, self._sent.get(n, b""))
             for n, (request, answer) in enumerate(self.spmc.log.entries[first:], first)
@@ -349,10 +373,10 @@ class Pair:
         if not after:
             who = next(iter(expected)).guest(call.caller) if call.caller else None
             misfits = [each for many in found.values() for each in many if isinstance(each, Misfit)]
-            raise Disagreement(f"{explain(call, who, misfits, seen)}\n\n{self.test}")
+            raise Disagreement(explain(call, who, misfits, seen), self.script)
         for line in map(str, self.spmc.violations):
             if not self._knows("forbidden", line):
-                raise Disagreement(f"the SPMC was sent what FF-A forbids: {line}\n\n{self.test}")
+                raise Disagreement(f"the SPMC was sent what FF-A forbids: {line}", self.script)
         self.spmc.violations.clear()
         self.states = frozenset(after)
 
@@ -387,10 +411,35 @@ class Pair:
         self.known.update(known)
         return bool(known)
 
+    # --- what has happened ------------------------------------------------------------------------
+
+    def _note(self, method: str, *arguments: object, **options: object) -> None:
+        told = (self._who[each] if isinstance(each, Vm) else each for each in arguments)
+        self._steps.append(Step(method, tuple(told), options))
+
     @property
-    def test(self) -> str:
-        """What has happened, as a test that can be put into a file and run."""
-        return str(self.script)
+    def script(self) -> Script:
+        """What has happened, to be done again or to be printed as a test."""
+        return Script(self._options, tuple(self._steps))
+
+    def take(self, step: Step) -> None:
+        """Do what a step of another pair's did. Raises LookupError if its guest is not here."""
+        if step.made is not None:
+            vm = self.guest(*step.arguments, **step.options)
+            self._who[vm] = step.made
+            self._steps[-1] = step
+            return
+        guests = {who: vm for vm, who in self._who.items()}
+        arguments = (guests[each] if isinstance(each, Who) else each for each in step.arguments)
+        getattr(self, step.method)(*arguments, **step.options)
+
+
+def _without_zeros(registers: Sequence[int]) -> list[int]:
+    """Return a call's registers up to the last one that is not zero, its function by name."""
+    shown = list(registers)
+    while len(shown) > 1 and not shown[-1]:
+        shown.pop()
+    return [named(shown[0]), *shown[1:]]
 
 
 def _filled_below(state: System, endpoint: int) -> System:

@@ -6,7 +6,6 @@ printed as a test that can be put into a file and run.
 """
 
 import os
-import zlib
 from dataclasses import replace
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from ffashim import Machine
 from ffashim.model import known_of
 from ffashim.model.deviations import DEVIATIONS
-from ffashim.model.explore import EFFORTS, Effort, Progress, explore, open_database, random_seed
+from ffashim.model.explore import EFFORTS, Effort, Seeds, explore, open_database
 from ffashim.pytest_plugin import EXPLORED_PROPERTY
 
 SHARDS = 2
@@ -40,22 +39,14 @@ def test_xen_does_what_the_model_says(
     if request.config.getoption("--explore") == "none":
         pytest.skip("explores only with --explore")
     effort = share_of(request)
-    database = open_database(request.config.getoption("--example-database"))
-    seed = request.config.getoption("--hypothesis-seed", None)
-    progress = Progress(f"{xen.extension.path.parent.name}-{shard}")
-    if seed is not None:
-        first = int(seed)
-    elif effort.again:
-        first = 0
-    else:
-        first = progress.read() if effort.resumes else random_seed()
-    # The shards' seeds lie far apart.
-    found = explore(
-        xen, known_of(xen, DEVIATIONS), effort, first + zlib.crc32(b"%d" % shard) * shard,
-        None if effort.again else database,
-    )  # fmt: skip
-    if effort.resumes:
-        progress.write(first + found.rounds)
+    # What is the same each time is not to depend on what was found before.
+    where = request.config.getoption("--example-database")
+    database = None if effort.again else open_database(where)
+    given = request.config.getoption("--hypothesis-seed", None)
+    key = xen.extension.path.parent.name
+    seeds = Seeds(effort, None if given is None else int(given), key, shard)
+    found = explore(xen, known_of(xen, DEVIATIONS), effort, seeds.first, database)
+    seeds.done(found.rounds)
     name = request.node.callspec.id
     request.node.user_properties.append((EXPLORED_PROPERTY, f"{name}: {found}"))
     if found.found:

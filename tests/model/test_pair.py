@@ -8,6 +8,7 @@ import pytest
 from ffashim import FFA, Machine
 from ffashim.ffa import Version
 from ffashim.model import Disagreement, Pair, pair, profile_of
+from ffashim.model.reduce import reduced
 
 
 @pytest.fixture
@@ -37,6 +38,25 @@ def test_a_conversation_is_printed_as_a_test_that_fails_in_the_same_way(xen: Mac
     with pytest.raises(Disagreement) as again:
         test(xen)
     assert str(again.value) == said
+
+
+@pytest.mark.usefixtures("later")
+def test_a_conversation_is_made_as_short_as_can_be(xen: Machine) -> None:
+    both = Pair(xen, partitions=2)
+    idle, vm = both.guest(), both.guest(32, vcpus=2)
+    both.advance(1.0)
+    both.call(idle, FFA.MEM_DONATE_32, 1, 2, 3)
+    both.put(idle, idle.memory.base, b"nothing")
+    both.destroy(idle)
+    with pytest.raises(Disagreement) as found:
+        both.call(vm, FFA.VERSION, 0x10009, 7, vcpu=1)
+    short = reduced(xen, [], found.value)
+    assert short.kind == found.value.kind
+    assert str(short).splitlines()[-3:] == [
+        "    pair = Pair(xen, partitions=2)",
+        "    guest_1 = pair.guest(32, vcpus=2, domid=2)",
+        "    pair.call(guest_1, FFA.VERSION)",
+    ]
 
 
 def test_the_model_knows_every_call_of_every_tree(xen: Machine) -> None:

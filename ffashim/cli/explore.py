@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``ffashim explore``: random conversations with a tree's handlers, beside a model of FF-A."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from ffashim import paths
+from ffashim.cli import options, subject
+from ffashim.cli.processes import run_parallel
+from ffashim.errors import UsageError
+
+EPILOG = options.epilog(
+    "ffashim explore --xen ~/src/xen",
+    "ffashim explore --xen ~/src/xen --patch my-series.mbox --effort ci",
+    "ffashim explore --xen ~/src/xen@staging --effort night --output ~/found",
+    "ffashim explore --xen ~/src/xen --effort ci --seconds 60 --seed 7",
+)
+_GRACE = 900.0
+"""Seconds beyond the time that is asked for: the last round, and shrinking what it has found."""
+
+
+class Name(str, Enum):
+    """How much is explored."""
+
+    QUICK = "quick"
+    CI = "ci"
+    NIGHT = "night"
+
+
+def explore(
+    xen: options.Xen = None,
+    patch: options.Patch = None,
+    config: options.Config = None,
+    cc: options.Cc = None,
+    effort: Annotated[
+        Name,
+        typer.Option(
+            help="quick: the same little each time. ci: ten minutes of what was never tried. night:"
+            " eight hours, from where the last night has stopped, and on after something is found.",
+        ),
+    ] = Name.CI,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="N", min=1, help="How long all of it shall take.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="S", min=0, help="Begin with this seed: repeats a run.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("-n", metavar="JOBS", min=1, help="At a time. Default: one a core.")
+    ] = os.cpu_count() or 1,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="A directory or redis:// address that keeps what was found, and that several "
+            "machines may share. Default: in ffashim's cache.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where each finding is put as a test, as soon as it is found. Default: in "
+            "ffashim's cache.",
+        ),
+    ] = None,
+) -> None:
+    """Hold random conversations with a tree's handlers, beside a model of FF-A.
+
+    Guests come, talk, share memory and go, and the secure world answers well and badly, until the
+    handlers do what the model does not allow. That is then made as short as can be, and printed as
+    a test. Known defects of the tree are told by probing it, and are not findings.
+
+    The exit status is 0 if nothing was found, 1 if something was, and 2 if the tree or an option is
+    at fault.
+    """
+    from ffashim.model.explore import EFFORTS, open_database
+
+    if database:
+        open_database(database)
+    where = _directory(output)
+    compiler = options.compiler(cc)
+    chosen = options.settings(config)
+    extensions = subject.prepare(xen, patch, None, chosen, compiler)
+    wanted = EFFORTS[effort.value]
+    commands, names = [], []
+    items = [(name, shard) for name in extensions for shard in range(max(1, jobs))]
+    whole = seconds if seconds is not None else wanted.seconds
+    share = whole and whole * min(jobs, len(items)) / len(items)
+    for name, shard in items:
+        task = {
+            "path": str(extensions[name].path),
+            "record": dict(extensions[name].record),
+            "effort": {**asdict(wanted), "seconds": share},
+            "seed": seed,
+            "shard": shard,
+            "database": database,
+            "output": str(where),
+        }
+        commands.append([sys.executable, "-m", "ffashim.cli.explore_worker", json.dumps(task)])
+        names.append(name)
+    results = _run(commands, jobs, (share or 0) + _GRACE)
+    console = Console(highlight=False, soft_wrap=True)
+    found = _tell(console, names, results, where)
+    if found:
+        raise typer.Exit(1)
+
+
+def _directory(output: Path | None) -> Path:
+    where = (output or paths.cache_dir() / "explore" / "found").expanduser().resolve()
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        (where / ".writable").touch()
+        (where / ".writable").unlink()
+    except OSError as error:
+        raise UsageError(f"--output {where}: cannot be written to: {error.strerror}") from error
+    return where
+
+
+def _run(commands: list[list[str]], jobs: int, seconds: float) -> list[dict[str, Any]]:
+    """Run the workers; return what each has told, in their order."""
+    told: dict[int, dict[str, Any]] = {}
+    with subject.working("Exploring"), closing(run_parallel(commands, jobs, seconds)) as finished:
+        for index, (status, output, errors) in finished:
+            try:
+                told[index] = json.loads(output)
+            except ValueError:
+                last = (errors.strip().splitlines() or [f"status {status}"])[-1]
+                told[index] = {"failed": last}
+    return [told[index] for index in range(len(commands))]
+
+
+def _tell(console: Console, names: list[str], results: list[dict[str, Any]], where: Path) -> bool:
+    """Print a line for each worker, known defects, and what was found. True if anything was."""
+    table = Table("explored", box=SIMPLE_HEAD)
+    for column in ("conversations", "calls", "calls/s", "seeds", "found"):
+        table.add_column(column, justify="right")
+    for name, each in zip(names, results, strict=True):
+        if "failed" in each:
+            table.add_row(name, "[red]failed[/]")
+            continue
+        calls, seconds = each["calls"], each["seconds"]
+        seeds = f"{each['seed']} to {each['seed'] + each['rounds'] - 1}"
+        cells = (each["conversations"], calls, round(calls / seconds) if seconds else 0)
+        table.add_row(name, *(f"{cell:,}" for cell in cells), seeds, str(len(each["found"])))
+    console.print(table)
+    known = sorted({finding for each in results for finding in each.get("known", ())})
+    if known:
+        console.print("Known defects that have shown:")
+        for finding in known:
+            console.print(f"  {finding}", markup=False)
+    for name, each in zip(names, results, strict=True):
+        if "failed" in each:
+            print(f"error: exploring {name} came to no end: {each['failed']}", file=sys.stderr)
+        for text in each.get("found", ()):
+            console.print(f"\n[bold red]{name}[/]")
+            console.print(text, markup=False)
+    if any(each.get("found") for each in results):
+        console.print(f"\nEach is a test in {where}")
+    return any(each.get("found") or "failed" in each for each in results)
