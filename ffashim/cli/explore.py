@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from ffashim import paths
 from ffashim.cli import options, subject
@@ -145,26 +143,23 @@ def _run(commands: list[list[str]], jobs: int, seconds: float) -> list[dict[str,
 
 def _tell(console: Console, names: list[str], results: list[dict[str, Any]], where: Path) -> bool:
     """Print a line for each worker, known defects, and what was found. True if anything was."""
-    table = Table("explored", box=SIMPLE_HEAD)
-    for column in ("conversations", "calls", "calls/s", "seeds", "found"):
-        table.add_column(column, justify="right")
     for name, each in zip(names, results, strict=True):
         if "failed" in each:
-            table.add_row(name, "[red]failed[/]")
+            print(f"error: exploring {name} came to no end: {each['failed']}", file=sys.stderr)
             continue
-        calls, seconds = each["calls"], each["seconds"]
-        seeds = f"{each['seed']} to {each['seed'] + each['rounds'] - 1}"
-        cells = (each["conversations"], calls, round(calls / seconds) if seconds else 0)
-        table.add_row(name, *(f"{cell:,}" for cell in cells), seeds, str(len(each["found"])))
-    console.print(table)
+        seconds = each["seconds"]
+        console.print(
+            f"{name}: {each['conversations']:,} conversations, {each['calls']:,} calls, "
+            f"{each['calls'] / seconds if seconds else 0:,.0f} a second, "
+            f"{each['rounds']} rounds from seed {each['seed']}: {len(each['found'])} found",
+            markup=False,
+        )
     known = sorted({finding for each in results for finding in each.get("known", ())})
     if known:
         console.print("Known defects that have shown:")
         for finding in known:
             console.print(f"  {finding}", markup=False)
     for name, each in zip(names, results, strict=True):
-        if "failed" in each:
-            print(f"error: exploring {name} came to no end: {each['failed']}", file=sys.stderr)
         for text in each.get("found", ()):
             console.print(f"\n[bold red]{name}[/]")
             console.print(text, markup=False)
