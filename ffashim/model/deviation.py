@@ -66,10 +66,18 @@ def deviating(deviations: Sequence[Deviation], system: System, call: Call) -> li
             if each.does is not None:
                 for plan in each.does(other, instead):
                     wrong += _noted(plan, restore, (*known, each.finding))
-    for each in deviations:
-        if each.says is not None:
-            wrong += [new for plan in (*right, *wrong) for new in _said(each, system, call, plan)]
-    return wrong
+    said = [each for each in deviations if each.says is not None]
+
+    def instead_of(outcome: Outcome) -> list[Outcome]:
+        return _said(said, system, call, outcome)[1:]
+
+    def beside(outcome: Outcome) -> list[Outcome]:
+        return _said(said, system, call, outcome)
+
+    return [
+        *(new for plan in right for new in changed(plan, instead_of)),
+        *(new for plan in wrong for new in changed(plan, beside)),
+    ]
 
 
 def _noted(plan: Plan, restore: Restore, known: tuple[str, ...]) -> Iterator[Plan]:
@@ -79,15 +87,19 @@ def _noted(plan: Plan, restore: Restore, known: tuple[str, ...]) -> Iterator[Pla
     return changed(plan, note)
 
 
-def _said(deviation: Deviation, system: System, call: Call, plan: Plan) -> Iterator[Plan]:
-    says = deviation.says
-    assert says is not None
-
-    def change(outcome: Outcome) -> Iterator[Outcome]:
-        for instead in says(system, call, outcome):
-            yield replace(instead, known=(*outcome.known, deviation.finding))
-
-    return changed(plan, change)
+def _said(
+    deviations: Sequence[Deviation], system: System, call: Call, outcome: Outcome
+) -> list[Outcome]:
+    """Return an outcome, and all that is said instead of it by one of these or by several."""
+    found = [outcome]
+    for each in deviations:
+        assert each.says is not None
+        found += [
+            replace(new, known=(*before.known, each.finding))
+            for before in found
+            for new in each.says(system, call, before)
+        ]
+    return found
 
 
 def _same(system: System) -> System:
