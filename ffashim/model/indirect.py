@@ -59,8 +59,8 @@ def msg_send2(system: System, guest: Guest, call: Call) -> Iterator[Plan]:
         registers = request(FFA.MSG_SEND2, exactly(guest.id << 16, "sender"), told)
         yield relayed(system, call, "15.1", registers, lambda _: [success(system, call, "15.1")])
         return
-    if not system.profile.vm_to_vm:
-        yield error(system, call, "15.1: guests do not see each other", *NOT_RELAYED, *errors)
+    if not system.profile.messages:
+        yield error(system, call, "15.1: guests send each other none", *NOT_RELAYED, *errors)
         return
     peer = system.known(receiver)
     if peer is None or peer.id == guest.id:

@@ -13,7 +13,7 @@ from ffashim import capabilities
 from ffashim.defaults import default_spmc, partitions
 from ffashim.descriptors import PartitionInfo
 from ffashim.errors import FfashimError
-from ffashim.ffa import FFA, ID_SECURE, FfaError, Version
+from ffashim.ffa import FFA, ID_SECURE, PARTITION_INFO_COUNT_ONLY, FfaError, Version
 from ffashim.machine import Machine
 from ffashim.memory import PAGE, P2m
 from ffashim.model.compare import Fit, Misfit, Observation, explain, match
@@ -70,7 +70,23 @@ def profile_of(machine: Machine) -> Profile:
     """Return the profile of a tree's mediator. The machine must be booted afterwards."""
     vm_to_vm = machine.extension.enabled("FFA_VM_TO_VM")
     calls = capabilities.handled(machine) | {FFA.VERSION}
-    return Profile("xen", capabilities.highest_version(machine), calls, vm_to_vm)
+    messages = capabilities.missing(machine, messages=True) is None
+    return Profile(
+        "xen",
+        capabilities.highest_version(machine),
+        calls,
+        vm_to_vm,
+        messages,
+        lists_from_version_on=vm_to_vm and capabilities.probe(machine, _lists_early),
+    )
+
+
+def _lists_early(machine: Machine) -> bool:
+    other, caller = machine.create_vm(), machine.create_vm("1.1")
+    other.smc(FFA.VERSION, 0x1_0001)
+    before = caller.partition_info_get(flags=PARTITION_INFO_COUNT_ONLY)
+    other.smc(FFA.ID_GET)
+    return before[2] == caller.partition_info_get(flags=PARTITION_INFO_COUNT_ONLY)[2]
 
 
 class Pair:
@@ -406,8 +422,8 @@ class Pair:
 
     def _knows(self, what: str, line: str) -> bool:
         """Whether what a line says is a known defect."""
-        patterns = {each.finding: getattr(each, what) for each in self.deviations}
-        known = {name for name, pattern in patterns.items() if pattern and re.search(pattern, line)}
+        patterns = [(each.finding, getattr(each, what)) for each in self.deviations]
+        known = {name for name, pattern in patterns if pattern and re.search(pattern, line)}
         self.known.update(known)
         return bool(known)
 

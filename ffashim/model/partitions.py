@@ -38,7 +38,7 @@ def guests(system: System, caller: Guest, uuid: UUID) -> tuple[Guest, ...]:
     own = (caller,) if caller.version >= system.profile.lists_caller_since else ()
     if not system.profile.vm_to_vm:
         return own
-    return (*own, *(each for each in system.guests if each.settled and each.id != caller.id))
+    return (*own, *(each for each in system.guests if system.lists(each) and each.id != caller.id))
 
 
 def listed(system: System, caller: Guest, uuid: UUID) -> tuple[PartitionInfo, ...]:

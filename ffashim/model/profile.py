@@ -15,7 +15,7 @@ class Profile:
     name: for people.
     version: the FF-A version that it implements.
     calls: the ABIs that it implements; most are optional at a virtual instance (Table 13.1, 4.7).
-    vm_to_vm: whether guests see each other.
+    vm_to_vm: whether guests see each other. messages: whether they can send each other some.
     notification_interrupt: the interrupt by which guests are told of notifications.
     """
 
@@ -23,6 +23,7 @@ class Profile:
     version: Version
     calls: frozenset[FFA]
     vm_to_vm: bool = False
+    messages: bool = False
     notification_interrupt: int = 8
     rxtx_pages: int = 1
     """The largest RX and TX. Xen documents: "Maps only one 4k page as RX and TX buffers"."""
@@ -31,6 +32,9 @@ class Profile:
     lists_caller_since: Version = V1_2
     """A caller of this version finds itself in the list. FF-A 1.2, 13.8, has it there; before, a
     hypervisor had the choice, and drivers for older versions do not expect themselves."""
+    lists_from_version_on: bool = False
+    """A guest is in others' lists once FFA_VERSION has succeeded, not only with the call after it,
+    which makes the version final (13.2.1). FF-A does not say when a VM can be discovered."""
     unmap_of_held_rx: frozenset[FfaError] = frozenset({FfaError.DENIED})
     """FFA_RXTX_UNMAP while the caller owns RX. 7.2.2.4 has it wait, 13.7 names no code."""
     guest_properties: PartitionProperty = (

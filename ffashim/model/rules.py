@@ -44,7 +44,7 @@ OF_BOTH_WORLDS = {
     FFA.NOTIFICATION_INFO_GET_32: FFA.NOTIFICATION_GET,
     FFA.NOTIFICATION_INFO_GET_64: FFA.NOTIFICATION_GET,
 }
-"""What is between guests too: there if the SPMC has this function, or guests see each other."""
+"""What is between guests too: there if the SPMC has this function, or guests send messages."""
 
 
 CALLERS_FAULT = frozenset({FfaError.INVALID_PARAMETERS, FfaError.DENIED, FfaError.BUSY})
@@ -80,7 +80,7 @@ def exists(system: System, guest: Guest, fid: int) -> bool:
     if fid in BELOW and BELOW[FFA(fid)] not in below:
         return False
     if fid in OF_BOTH_WORLDS and OF_BOTH_WORLDS[FFA(fid)] not in below:
-        return system.profile.vm_to_vm
+        return system.profile.messages
     return fid not in SINCE_1_2 or (guest.version is not None and guest.version >= V1_2)
 
 

@@ -130,8 +130,9 @@ class System:
         return next(each for each in self.guests if each.id == endpoint)
 
     def known(self, endpoint: int) -> Guest | None:
-        """Return the guest with this ID that has settled on a version, if there is one."""
-        return next((each for each in self.guests if each.id == endpoint and each.settled), None)
+        """Return the guest with this ID, if others know of it."""
+        found = (each for each in self.guests if each.id == endpoint and self.lists(each))
+        return next(found, None)
 
     def having(self, guest: Guest) -> System:
         """Return the system with this guest, new or instead of the one with its ID."""
@@ -147,13 +148,26 @@ class System:
         guests = tuple(each for each in self.guests if each is not gone)
         running = frozenset(pair for pair in self.running if pair[1] != endpoint)
         left = replace(self, guests=guests, running=running)
-        return left.relisted() if gone.settled else left
+        return left.relisted() if self.lists(gone) else left
+
+    def lists(self, guest: Guest) -> bool:
+        """Whether a guest is in the lists of others, where guests see each other."""
+        early = self.profile.lists_from_version_on and guest.version is not None
+        return guest.settled or early
+
+    def speaking(self, guest: Guest, version: Version) -> System:
+        """Return the system after FFA_VERSION has selected a version for a guest."""
+        return self._entered(guest, replace(guest, version=version))
 
     def settled(self, guest: Guest) -> System:
         """Return the system after a guest's first call but FFA_VERSION: it is in the list now."""
         if guest.version is None or guest.settled:
             return self
-        return self.having(replace(guest, settled=True)).relisted()
+        return self._entered(guest, replace(guest, settled=True))
+
+    def _entered(self, before: Guest, now: Guest) -> System:
+        after = self.having(now)
+        return after.relisted() if self.lists(now) and not self.lists(before) else after
 
     def relisted(self) -> System:
         """Return the system with another list of partitions, and so with another tag (13.9).

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ffashim.ffa import FFA, Version
 from ffashim.model.outcome import Outcome, high
@@ -31,11 +30,11 @@ def version(system: System, guest: Guest, call: Call) -> Iterator[Outcome]:
         yield _refused(system, call, where)
         yield _told(system, call, where)
         if not guest.settled:
-            yield _told(system.having(replace(guest, version=own)), call, where)
+            yield _told(system.speaking(guest, own), call, where)
         return
     selected = min(asked, own)
     if not guest.settled:
-        after = system.having(replace(guest, version=selected))
+        after = system.speaking(guest, selected)
         yield _told(after, call, "13.2.1: the callee's version, whichever the caller's is")
     elif selected == guest.version:
         yield _told(system, call, "13.2.1: the version that was negotiated")
