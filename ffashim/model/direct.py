@@ -35,11 +35,15 @@ def direct_request(system: System, guest: Guest, call: Call) -> Iterator[Plan]:
         errors.add(FfaError.INVALID_PARAMETERS)
     if not receiver & ID_SECURE:
         errors |= NOT_TO_GUESTS
-    if not wide and call.w(2) & MSG_FLAG_FRAMEWORK:
+    framework = not wide and call.w(2) & MSG_FLAG_FRAMEWORK
+    if framework:
         # Only hypervisor, SPMC and partition managers send these (18.3).
         errors |= {FfaError.INVALID_PARAMETERS, FfaError.DENIED}
     if errors:
         yield error(system, call, "15.2", *errors)
+        if sender == guest.id and not receiver & ID_SECURE and not framework:
+            # It may leave it to the SPMC who its partitions are: to others nobody gives requests.
+            yield passed_on(system, guest, call)
         return
     if not wide and call.w(2):
         # The flags of a partition message are reserved, MBZ: the SPMC may be left to find it.

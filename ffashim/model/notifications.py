@@ -23,7 +23,7 @@ from ffashim.ffa import (
 )
 from ffashim.model.exchange import Answer, Plan, relayed, request
 from ffashim.model.outcome import Outcome, error, high, success
-from ffashim.model.registers import LOW, ZERO, Call, answer, exactly, function
+from ffashim.model.registers import LOW, ZERO, Call, Registers, answer, exactly, function
 from ffashim.model.rules import rule
 from ffashim.model.state import Guest, Source, System
 
@@ -47,11 +47,14 @@ def bind(system: System, guest: Guest, call: Call) -> Iterator[Plan]:
     if call.fid == FFA.NOTIFICATION_BIND and call.w(2):
         # Xen documents: "only supports global notifications". Other flags are MBZ.
         errors |= {FfaError.DENIED, FfaError.NOT_SUPPORTED, INVALID}
+    # The flags of FFA_NOTIFICATION_UNBIND are reserved (17.4).
+    flags = call.fid == FFA.NOTIFICATION_BIND
     if errors:
         yield error(system, call, "17.3", *errors)
+        if receiver == guest.id and not sender & ID_SECURE and not (flags and call.w(2)):
+            yield _left_to_the_spmc(system, call, flags)
         return
-    # The flags of FFA_NOTIFICATION_UNBIND are reserved (17.4).
-    yield from _passed_on(system, call, flags=call.fid == FFA.NOTIFICATION_BIND)
+    yield from _passed_on(system, call, flags)
 
 
 @rule(FFA.NOTIFICATION_SET)
@@ -65,6 +68,8 @@ def notification_set(system: System, guest: Guest, call: Call) -> Iterator[Plan]
         errors |= NOT_OF_GUESTS
     if errors:
         yield error(system, call, "17.5", *errors)
+        if sender == guest.id and not receiver & ID_SECURE:
+            yield _left_to_the_spmc(system, call, flags=True)
         return
     yield from _passed_on(system, call, flags=True)
 
@@ -72,15 +77,26 @@ def notification_set(system: System, guest: Guest, call: Call) -> Iterator[Plan]
 def _passed_on(system: System, call: Call, flags: bool) -> Iterator[Plan]:
     if not (call.w(3) or call.w(4)):
         yield error(system, call, "chapter 17: no notification is named", INVALID)
-    registers = request(
+    done = success(system, call, "chapter 17")
+    yield relayed(system, call, "chapter 17", _request(call, flags), lambda _: [done])
+
+
+def _left_to_the_spmc(system: System, call: Call, flags: bool) -> Plan:
+    """A hypervisor that relays for secure partitions alone need not look at who the other one is:
+    of an endpoint that is none of its own the SPMC knows nothing, and has to refuse it (17.3 to
+    17.5). That it does not is no outcome.
+    """
+    return relayed(system, call, "chapter 17", _request(call, flags), lambda _: [])
+
+
+def _request(call: Call, flags: bool) -> Registers:
+    return request(
         call.fid,
         exactly(call.w(1), "endpoints"),
         exactly(call.w(2), "flags") if flags else ZERO,
         exactly(call.w(3), "notifications"),
         exactly(call.w(4), "notifications"),
     )
-    done = success(system, call, "chapter 17")
-    yield relayed(system, call, "chapter 17", registers, lambda _: [done])
 
 
 @rule(FFA.NOTIFICATION_GET)

@@ -277,6 +277,63 @@ def test_secure_partitions_come_first_and_a_uuid_names_them_alone() -> None:
     assert values(*outcome.registers[3:6]) == [{0x1FF << 32 | 1 << 16 | 0x8001}, {0}, {0}]
 
 
+def test_a_guest_may_be_listed_from_its_version_on() -> None:
+    caller = replace(GUEST, buffers=held())
+    late = system(caller, SILENT)
+    early = replace(late, profile=replace(late.profile, lists_from_version_on=True))
+    for state, ids in ((late, []), (early, [4])):
+        listing = only(state, FFA.PARTITION_INFO_GET).rx
+        assert isinstance(listing, Listing)
+        assert [each.id for each in listing.partitions] == [0x8001, 0x8002, *ids]
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_guest_that_enters_the_list_changes_the_tag(early: bool) -> None:
+    state = replace(system(CALLER, Guest(3, 64, RAM)), tag=5)
+    state = replace(state, profile=replace(state.profile, lists_from_version_on=early))
+    (spoken,) = predict(state, Call.of(3, FFA.VERSION, 0x1_0001))
+    assert isinstance(spoken, Outcome)
+    (settled,) = predict(replace(spoken.after, tag=6), Call.of(3, FFA.ID_GET))
+    assert isinstance(settled, Outcome)
+    assert (spoken.after.tag, settled.after.tag) == ((None, 6) if early else (5, None))
+
+
+# --- what is for the SPMC to refuse --------------------------------------------------------------
+
+
+def relaying(*calls: FFA) -> System:
+    """A hypervisor and an SPMC that have these calls."""
+    state = system(GUEST, OTHER)
+    return replace(
+        state,
+        profile=replace(state.profile, calls=frozenset(calls)),
+        secure=replace(state.secure, calls=frozenset(calls)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fid", "endpoints"),
+    [(FFA.NOTIFICATION_BIND, 3 << 16 | 2), (FFA.NOTIFICATION_SET, 2 << 16 | 3)],
+)
+def test_notifications_of_guests_may_be_left_to_the_spmc_if_it_refuses_them(
+    fid: FFA, endpoints: int
+) -> None:
+    alone, asked = predict(relaying(fid), Call.of(2, fid, endpoints, 0, 1))
+    assert isinstance(alone, Outcome)
+    assert isinstance(asked, Ask)
+    (refused,) = asked.then((FFA.ERROR, 0, FfaError.DENIED.w, *(0,) * 15))
+    assert isinstance(refused, Outcome)
+    assert FfaError.DENIED.w in refused.registers[2]
+    assert not list(asked.then((FFA.SUCCESS_32, *(0,) * 17)))
+
+
+def test_a_request_to_a_guest_may_be_left_to_the_spmc_a_framework_message_may_not() -> None:
+    fid = FFA.MSG_SEND_DIRECT_REQ_32
+    for flags, kinds in ((0, [Outcome, Ask]), (1 << 31, [Outcome])):
+        call = Call.of(2, fid, 2 << 16 | 3, flags)
+        assert [type(plan) for plan in predict(relaying(fid), call)] == kinds
+
+
 # --- comparison ----------------------------------------------------------------------------------
 
 
