@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ffashim.ffa import FFA, ID_SECURE, MSG_FLAG_FRAMEWORK, NREGS, FfaError
-from ffashim.model.exchange import Answer, Ask, Plan, refused, request, some_error
+from ffashim.model.exchange import Answer, Ask, Plan, changed, refused, request, some_error
 from ffashim.model.outcome import Outcome, error, high
 from ffashim.model.registers import LOW, Allowed, Call, either, exactly, function
 from ffashim.model.rules import rule
@@ -42,8 +42,11 @@ def direct_request(system: System, guest: Guest, call: Call) -> Iterator[Plan]:
     if errors:
         yield error(system, call, "15.2", *errors)
         if sender == guest.id and not receiver & ID_SECURE and not framework:
-            # It may leave it to the SPMC who its partitions are: to others nobody gives requests.
-            yield passed_on(system, guest, call)
+            # It may leave it to the SPMC who its partitions are, which then has to refuse.
+            yield from changed(
+                passed_on(system, guest, call),
+                lambda outcome: [outcome] if FFA.ERROR in outcome.registers[0] else [],
+            )
         return
     if not wide and call.w(2):
         # The flags of a partition message are reserved, MBZ: the SPMC may be left to find it.
