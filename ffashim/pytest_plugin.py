@@ -73,9 +73,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--explore",
         choices=("none", "quick", "ci", "night"),
-        default="none",
-        help="how much the model explores: the same little each time (quick), ten minutes (ci), or "
-        "eight hours, going on where the last night has stopped (night); default: none",
+        default="quick",
+        help="how much the model explores: the same little each time (quick, the default), ten "
+        "minutes (ci), or eight hours, going on where the last night has stopped (night)",
     )
     group.addoption(
         "--explore-seconds",

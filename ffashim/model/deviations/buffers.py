@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
 from ffashim.faults import XenMemory
-from ffashim.ffa import FFA, ID_SECURE, PAGE_SIZE, FfaError
+from ffashim.ffa import FFA, PAGE_SIZE, FfaError
 from ffashim.machine import Machine
-from ffashim.model.contents import HEADER_1_1
 from ffashim.model.deviation import Deviation
 from ffashim.model.deviations.changes import Seen, prepared, same, with_arguments
-from ffashim.model.exchange import Plan, relayed, request
+from ffashim.model.deviations.messages import sent_anyway
+from ffashim.model.exchange import Plan
 from ffashim.model.outcome import Outcome, error, success
-from ffashim.model.registers import Call, exactly
-from ffashim.model.rules import exists
+from ffashim.model.registers import Call
 from ffashim.model.state import System
 from ffashim.testing import boot_with, hides_buffers
 from ffashim.traffic import SP, crashes, guest
@@ -80,14 +78,7 @@ def _hides(system: System, call: Call) -> Seen:
 
 def _sends_anyway(system: System, call: Call) -> Iterator[Plan]:
     """Whether the SPMC knows TX is not asked."""
-    caller = system.guest(call.caller)
-    if call.fid != FFA.MSG_SEND2 or not call.tx or not exists(system, caller, call.fid):
-        return
-    now = system.settled(caller)
-    offset, receiver, sender, size = struct.unpack_from("<8xIHHI", call.tx)
-    if sender == caller.id and receiver & ID_SECURE and size and offset >= HEADER_1_1:
-        registers = request(FFA.MSG_SEND2, exactly(caller.id << 16))
-        yield relayed(now, call, "", registers, lambda _: [success(now, call, "")])
+    return sent_anyway(system, call, lambda offset, size, room: 0 < size <= room - offset)
 
 
 def _filled_probe(machine: Machine) -> bool:

@@ -18,16 +18,17 @@ from ffashim.model.deviations.changes import (
     Seen,
     prepared,
     same,
+    succeeds,
     with_arguments,
     with_register,
 )
 from ffashim.model.outcome import Outcome, error, success
 from ffashim.model.partitions import guests, secure
-from ffashim.model.registers import ZERO, Allowed, Call, either, exactly, status
+from ffashim.model.registers import LOW, ZERO, Allowed, Call, either, exactly, status
 from ffashim.model.rules import exists
 from ffashim.model.state import System
 from ffashim.spmc import Spmc
-from ffashim.testing import boot_with, described
+from ffashim.testing import boot_with, described, serves_without_version
 
 
 def _gets(call: Call) -> bool:
@@ -94,7 +95,7 @@ def _all_guests(system: System, call: Call, outcome: Outcome) -> Iterator[Outcom
         return
     system = outcome.after
     guest = system.guest(call.caller)
-    others = [each for each in system.guests if each.settled and each.id != guest.id]
+    others = [each for each in system.guests if system.lists(each) and each.id != guest.id]
     found = (*secure(system, uuid), *map(system.described, others))
     if call.w(5) == COUNT and guest.version != V1_0:
         yield success(system, call, "", exactly(len(found), "count"))
@@ -183,6 +184,14 @@ def _lost(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
         yield with_register(outcome, 2, Allowed(frozenset({indices | known}), told.name, told.mask))
 
 
+def _uncounted(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    """Not counted itself, it is taken from the count all the same."""
+    counted = outcome.registers[2].values
+    unsaid = system.guest(call.caller).version is None
+    if unsaid and system.profile.vm_to_vm and _gets(call) and counted and succeeds(outcome):
+        yield with_register(outcome, 2, either({(each - 1) & LOW for each in counted}, "count"))
+
+
 DEVIATIONS = [
     Deviation(
         "upper halves of registers, which SMC32 has no use for, are not ignored",
@@ -209,6 +218,11 @@ DEVIATIONS = [
         "guests do not count once another one is left over: INVALID_PARAMETERS for six",
         _lost_probe,
         says=_lost,
+    ),
+    Deviation(
+        "serves calls of a guest that has negotiated no version",
+        serves_without_version,
+        says=_uncounted,
     ),
     Deviation("DENIED, not BUSY, while the guest owns its RX buffer", _busy_probe, says=_busy),
 ]

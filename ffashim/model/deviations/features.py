@@ -6,15 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ffashim.defaults import default_spmc
 from ffashim.ffa import FFA, Feature, FfaError
 from ffashim.machine import DomainError, Machine
 from ffashim.model.deviation import Deviation
-from ffashim.model.exchange import Plan
 from ffashim.model.outcome import Outcome, error, success
 from ffashim.model.registers import ZERO, Call, either, exactly
 from ffashim.model.rules import exists
 from ffashim.model.state import System
-from ffashim.testing import boot_with
+from ffashim.spmc import Spmc
+from ffashim.traffic import guest
 from ffashim.vm import Vm
 
 
@@ -56,38 +57,49 @@ def _set(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
         yield error(outcome.after, call, "", FfaError.INVALID_PARAMETERS, FfaError.DENIED)
 
 
-IN_VAIN = (
-    FFA.MEM_RECLAIM,
-    FFA.NOTIFICATION_BIND,
-    FFA.NOTIFICATION_UNBIND,
-    FFA.NOTIFICATION_SET,
-    FFA.NOTIFICATION_GET,
-    FFA.NOTIFICATION_INFO_GET_32,
-    FFA.NOTIFICATION_INFO_GET_64,
-    Feature.NOTIF_PEND_INTR,
-)
+FORWARDED = (
+    FFA.MSG_SEND_DIRECT_REQ_32, FFA.MSG_SEND_DIRECT_REQ_64, FFA.MSG_SEND_DIRECT_REQ2, FFA.RUN,
+    FFA.MEM_SHARE_64, FFA.MEM_RECLAIM, FFA.MSG_SEND2, FFA.NOTIFICATION_BIND,
+    FFA.NOTIFICATION_UNBIND, FFA.NOTIFICATION_SET, FFA.NOTIFICATION_GET,
+)  # fmt: skip
+"""What only an SPMC can do for a guest, but for what Xen does between guests."""
+BETWEEN_GUESTS = (FFA.MSG_SEND2, FFA.NOTIFICATION_GET)
+WITH_IT = {
+    FFA.NOTIFICATION_GET: (
+        FFA.NOTIFICATION_INFO_GET_32,
+        FFA.NOTIFICATION_INFO_GET_64,
+        Feature.NOTIF_PEND_INTR,
+    )
+}
+"""What there is no use for without another function."""
 
 
-def _in_vain_probe(machine: Machine) -> bool:
-    boot_with(machine, [], features_off=[FFA.MEM_RECLAIM])
-    try:
-        return _reports(machine.create_vm("1.1"), FFA.MEM_RECLAIM)
-    except DomainError:
-        return False
+def _in_vain(abi: FFA) -> Deviation:
+    """It is reported though the SPMC has it not. A tree may be right of other functions."""
 
+    def probe(machine: Machine) -> bool:
+        if abi in BETWEEN_GUESTS and machine.extension.enabled("FFA_VM_TO_VM"):
+            return False
+        world = default_spmc(machine.extension)
+        machine.boot(Spmc(world.version, world.state.partitions, features_off=[abi]))
+        try:
+            return _reports(guest(machine, buffers=False), abi)
+        except DomainError:
+            return False  # it wants an SPMC that has it
 
-def _in_vain(system: System, call: Call) -> Iterator[Plan]:
-    """It does not ask whether the SPMC has it."""
-    caller = system.guest(call.caller)
-    what = call.w(1)
-    if call.fid == FFA.FEATURES and exists(system, caller, call.fid) and what in IN_VAIN:
-        own = system.profile.notification_interrupt
-        told = exactly(own) if what == Feature.NOTIF_PEND_INTR else ZERO
-        yield success(system.settled(caller), call, "", told)
+    def says(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+        absent = FfaError.NOT_SUPPORTED.w in outcome.registers[2]
+        what = call.w(1)
+        told = what in (abi, *WITH_IT.get(abi, ()))
+        if call.fid == FFA.FEATURES and told and absent and abi not in system.secure.calls:
+            own = system.profile.notification_interrupt
+            number = exactly(own) if what == Feature.NOTIF_PEND_INTR else ZERO
+            yield success(outcome.after, call, "", number)
+
+    return Deviation("reports to guests what the SPMC has not", probe, says=says)
 
 
 DEVIATIONS = [
-    Deviation("reports to guests what the SPMC has not", _in_vain_probe, does=_in_vain),
     Deviation(
         "FFA_INTERRUPT is not reported, though direct requests are answered with it",
         lambda machine: not _reports(machine.create_vm("1.1"), FFA.INTERRUPT),
@@ -109,4 +121,5 @@ DEVIATIONS = [
         _set_probe,
         says=_set,
     ),
+    *map(_in_vain, FORWARDED),
 ]

@@ -10,15 +10,15 @@ from ffashim import capabilities
 from ffashim.ffa import FFA, FfaError
 from ffashim.machine import Machine
 from ffashim.model.deviation import Deviation
-from ffashim.model.deviations.changes import Seen, with_register
+from ffashim.model.deviations.changes import Seen, same, with_arguments, with_register
 from ffashim.model.notifications import BELOW
 from ffashim.model.outcome import Outcome
 from ffashim.model.registers import Call, function
 from ffashim.model.state import Source, System
-from ffashim.traffic import SP, bind, guest, send2
+from ffashim.traffic import SP, bind, guest, send2, swaps_notification_halves
 
-BOTH_HALVES = 0x1_0000_0001
-"""Notifications that a tree which swaps the halves of the bitmap knows as well."""
+BITS = 1 << 32 | 1
+"""Notifications that are the same ones with their halves swapped."""
 
 
 def _wide_probe(machine: Machine) -> bool:
@@ -26,8 +26,8 @@ def _wide_probe(machine: Machine) -> bool:
         return False
     machine.boot()
     vm = guest(machine, buffers=False)
-    bind(vm, BOTH_HALVES)
-    machine.spmc.notifications.notify(SP, vm.id, BOTH_HALVES)
+    bind(vm, BITS)
+    machine.spmc.notifications.notify(SP, vm.id, BITS)
     return vm.smc(FFA.NOTIFICATION_INFO_GET_32).fid == FFA.SUCCESS_64
 
 
@@ -41,8 +41,8 @@ def _bitmap_probe(machine: Machine) -> bool:
         return False
     machine.boot()
     vm = guest(machine, buffers=False)
-    bind(vm, BOTH_HALVES)
-    machine.spmc.notifications.notify(SP, vm.id, BOTH_HALVES)
+    bind(vm, BITS)
+    machine.spmc.notifications.notify(SP, vm.id, BITS)
     vm.destroy()
     return vm.id in machine.spmc.state.bitmaps
 
@@ -52,8 +52,8 @@ def _forgets_probe(machine: Machine) -> bool:
         return False
     machine.boot()
     vm = guest(machine, buffers=False)
-    bind(vm, BOTH_HALVES)
-    machine.spmc.notifications.notify(SP, vm.id, BOTH_HALVES)
+    bind(vm, BITS)
+    machine.spmc.notifications.notify(SP, vm.id, BITS)
     machine.spmc.on(FFA.NOTIFICATION_GET).error(FfaError.BUSY, times=1)
     vm.smc(FFA.NOTIFICATION_GET, vm.id, BELOW)
     return vm.smc(FFA.NOTIFICATION_INFO_GET_64).error is FfaError.NO_DATA
@@ -96,7 +96,20 @@ def _deaf(system: System, call: Call) -> Seen:
     yield replace(system, guests=deaf), call, restore
 
 
+def _swapped(system: System, call: Call) -> Seen:
+    if call.fid in (FFA.NOTIFICATION_BIND, FFA.NOTIFICATION_UNBIND) and call.w(3) != call.w(4):
+        yield system, with_arguments(call, x3=call.w(4), x4=call.w(3)), same
+
+
 DEVIATIONS = [
+    Deviation(
+        "the halves of the bitmap reach the SPMC the wrong way round",
+        lambda machine: (
+            FFA.NOTIFICATION_BIND in capabilities.handled(machine)
+            and capabilities.probe(machine, swaps_notification_halves)
+        ),
+        sees=_swapped,
+    ),
     Deviation("FFA_SUCCESS_64 in answer to FFA_NOTIFICATION_INFO_GET_32", _wide_probe, says=_wide),
     Deviation(
         "does not collect what is pending: the SPMC keeps the bitmap, and the ID is lost",

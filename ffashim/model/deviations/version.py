@@ -10,9 +10,9 @@ from ffashim.ffa import FFA, V1_0, V1_1, Version
 from ffashim.ffa import PARTITION_INFO_COUNT_ONLY as COUNT
 from ffashim.machine import Machine
 from ffashim.model.deviation import Deviation
-from ffashim.model.deviations.changes import Seen, same, succeeds, with_arguments, with_register
+from ffashim.model.deviations.changes import Seen, same, with_arguments, with_register
 from ffashim.model.outcome import Outcome, high
-from ffashim.model.registers import LOW, Call, answer, either, exactly
+from ffashim.model.registers import LOW, Call, answer, exactly
 from ffashim.model.state import System
 from ffashim.model.version import MBZ
 from ffashim.testing import serves_without_version
@@ -26,26 +26,13 @@ def _unsaid(system: System, call: Call) -> Seen:
     guest = system.guest(call.caller)
 
     def restore(after: System) -> System:
-        buffers = after.guest(guest.id).buffers
-        return system.having(replace(guest, buffers=buffers))
+        silent = replace(after.guest(guest.id), version=None, settled=False)
+        listed = replace(after, tag=system.tag, retired=system.retired, places=system.places)
+        return listed.having(silent)
 
     if guest.version is None and call.fid != FFA.VERSION:
         for version in (V1_0, V1_1):
             yield system.having(replace(guest, version=version)), call, restore
-
-
-def _uncounted(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
-    """Not counted itself, it is taken from the count all the same."""
-    counted = outcome.registers[2].values
-    unsaid = system.guest(call.caller).version is None
-    if (
-        unsaid
-        and system.profile.vm_to_vm
-        and call.fid == FFA.PARTITION_INFO_GET
-        and counted
-        and succeeds(outcome)
-    ):
-        yield with_register(outcome, 2, either({(each - 1) & LOW for each in counted}, "count"))
 
 
 def _bit_31_probe(machine: Machine) -> bool:
@@ -107,7 +94,6 @@ DEVIATIONS = [
         "serves calls of a guest that has negotiated no version",
         serves_without_version,
         sees=_unsaid,
-        says=_uncounted,
     ),
     Deviation(
         "a version with bit 31 set, which must be zero, is accepted",
