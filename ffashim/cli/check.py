@@ -60,7 +60,7 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Run the conformance suite on a Xen tree: a table by ABI and client.
+    """Run the conformance suite on a Xen tree: by ABI and client.
 
     The exit status is 0 if every test passed, is a known defect of that tree, and of its baseline
     if there is one, or does not apply to it; 1 if a test failed; 2 if the tree, a patch or an

@@ -76,7 +76,7 @@ def explore(
         ),
     ] = None,
 ) -> None:
-    """Hold random conversations with a tree's handlers, beside a model of FF-A.
+    """Talk to the handlers at random, beside a model of FF-A.
 
     Guests come, talk, share memory and go, and the secure world answers well and badly, until the
     handlers do what the model does not allow. That is then made as short as can be, and printed as

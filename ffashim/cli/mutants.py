@@ -82,7 +82,7 @@ def mutants(
         Path | None, typer.Option("--json", metavar="FILE", help="Write all results as JSON.")
     ] = None,
 ) -> None:
-    """Count the mistakes in a tree's handlers that the suite notices.
+    """Count the small mistakes in handlers that the suite notices.
 
     Each mutant is one mistake in a copy of one file of the mediator: a comparison flipped, a check
     dropped, two arguments swapped, an unlock lost. It is built, and the suite is run on it up to

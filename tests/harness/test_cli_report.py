@@ -170,6 +170,34 @@ def test_json_has_the_documented_shape() -> None:
     }
 
 
+def test_the_parts_of_the_suite_follow_each_other(tmp_path: Path) -> None:
+    for name, title in (("abi/test_run", "FFA_RUN"), ("clients/test_linux", "A Linux")):
+        file = tmp_path / f"{name}.py"
+        file.parent.mkdir()
+        file.write_text(f'"""{title}: what it does."""\ndef test_passes():\n    pass\n')
+    [tree] = record(tmp_path)["trees"]
+    assert [(item["abi"], item["file"]) for item in tree["abis"]] == [
+        ("FFA_RUN", "abi/test_run.py"),
+        ("A Linux", "clients/test_linux.py"),
+    ]
+
+
+def test_a_line_stands_between_the_parts_of_the_suite() -> None:
+    found = [
+        Result("", abi, file, "test_a", Outcome.PASSED, 0)
+        for abi, file in (
+            ("FFA_ID_GET", "abi/a.py"),
+            ("FFA_RUN", "abi/b.py"),
+            ("X", "clients/c.py"),
+        )
+    ]
+    console = Console(file=io.StringIO(), width=100)
+    print_tables(found, console)
+    assert isinstance(console.file, io.StringIO)
+    kinds = [line.strip()[:2] for line in console.file.getvalue().splitlines()]
+    assert kinds[kinds.index("┡━") + 1 : -1] == ["│ ", "│ ", "├─", "│ ", "├─", "│ "]
+
+
 def test_a_known_defect_is_no_failure() -> None:
     assert not failed(RESULTS)
     assert failed([*RESULTS, Result("", "", "", "", Outcome.FAILED, 0)])

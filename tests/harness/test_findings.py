@@ -23,7 +23,7 @@ FINDINGS = Path(__file__).parents[2] / "findings"
 FILES = sorted(set(FINDINGS.glob("*.md")) - {FINDINGS / "README.md"})
 README = (FINDINGS / "README.md").read_text()
 ROW = re.compile(
-    r'^\| `(\w+)` in \[(\w+\.py)\]\(\.\./tests/(?:abi|clients)/\2\): "(.+?)" \|', re.MULTILINE
+    r'^\| `(\w+)` in \[(\w+\.py)\]\(\.\./tests/(?:abi|acs|clients)/\2\): "(.+?)" \|', re.MULTILINE
 )
 CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OTHERS_FIX = re.compile(r"^[\w-]+\.patch$")

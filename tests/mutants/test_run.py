@@ -170,7 +170,7 @@ def test_a_lock_that_is_left_locked_is_noticed_by_the_tests_of_its_calls(
     noticed = [each for each in found if each.fate is Fate.NOTICED]
     assert noticed
     assert "lock" in noticed[0].why
-    assert noticed[0].test.startswith("test_rx_release.py::")
+    assert noticed[0].test.startswith("abi/test_rx_release.py::")
 
 
 def test_it_is_not_noticed_by_tests_of_other_calls(tree: Tree, tmp_path: Path) -> None:
