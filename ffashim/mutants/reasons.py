@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ffashim import capabilities
+from ffashim.ffa import FFA
 from ffashim.machine import Machine
 from ffashim.mutants.source import Mutant
 from ffashim.testing import hides_buffers
@@ -33,12 +34,23 @@ class Reason:
     """Only on trees of which this is true: a known defect, behind which nothing is reached."""
 
 
+def rounds_addresses_down(machine: Machine) -> bool:
+    """Tell whether buffers that are not page aligned are mapped, from where their pages start."""
+    vm = machine.create_vm("1.1")
+    return vm.smc(FFA.RXTX_MAP_64, vm.memory.allocate() + 1, vm.memory.allocate(), 1).ok
+
+
 REASONS: Sequence[Reason] = (
     Reason("one host thread runs the machine: memory ordering is not modelled", ("*/barrier/*",)),
     Reason(
         "never reached on this tree, which does not look for FFA_RX_ACQUIRE",
         within=("791d6fc7",),
         probe=hides_buffers,
+    ),
+    Reason(
+        "this tree rounds addresses of buffers down: their lowest bits do not count",
+        ("ffa_handle_rxtx_map/bound/92837081", "ffa_handle_rxtx_map/bound/99015f7c"),
+        probe=rounds_addresses_down,
     ),
     Reason(
         "the handle of a share is read, and then used for nothing",
