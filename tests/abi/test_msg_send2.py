@@ -118,6 +118,14 @@ def test_every_message_is_delivered_once(vm: Vm, spmc: Spmc) -> None:
     assert [m.payload for m in spmc.messages.delivered] == [b"\0", b"\1", b"\2"]
 
 
+def test_the_spmc_is_told_who_sends_and_nothing_else(vm: Vm, spmc: Spmc) -> None:
+    # 15.1: w1[31:16] is the sender; the SPMC finds the message in its TX.
+    spmc.on(FFA.MSG_SEND2).reply(FFA.SUCCESS_32)
+    reply = send2(vm, SP)
+    assert (reply.fid, *reply[1:8]) == (FFA.SUCCESS_32, *(0,) * 7)
+    assert spmc.calls(FFA.MSG_SEND2)[-1].request[1:] == (vm.id << 16, *(0,) * 16)
+
+
 @pytest.mark.parametrize("error", [FfaError.BUSY, FfaError.DENIED, FfaError.NO_MEMORY])
 def test_the_spmcs_error_is_the_guests(vm: Vm, spmc: Spmc, error: FfaError) -> None:
     spmc.on(FFA.MSG_SEND2).error(error)

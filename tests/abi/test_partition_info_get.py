@@ -79,6 +79,17 @@ def test_with_the_nil_uuid_everybody_is_listed(xen: Machine, version: str) -> No
     assert Counter(listed(vm)) == Counter(visible_to(vm))
 
 
+def test_1_0_has_descriptors_of_8_bytes(xen: Machine) -> None:
+    vm = guest(xen, "1.0")
+    vm.rx.write(b"\xa5" * 4096)
+    reply = vm.partition_info_get()
+    assert reply.ok
+    found = decode_partition_infos(vm.rx.read(), reply.w(2), 8)
+    assert Counter(found) == Counter(without_uuid(visible_to(vm)))
+    # Nothing is written behind them.
+    assert vm.rx.read()[reply.w(2) * 8 :].strip(b"\xa5") == b""
+
+
 @TELLS_1_0_A_SIZE
 def test_1_0_has_descriptors_of_8_bytes_and_tells_no_size(xen: Machine) -> None:
     # G7. One of several UUIDs is a descriptor of its own, which 1.0 sees as the same ID again.
