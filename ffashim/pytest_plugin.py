@@ -265,6 +265,16 @@ def extension_of(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> E
     return found
 
 
+def baseline_of(
+    config: pytest.Config, tree: Tree, settings: dict[str, str]
+) -> Extension | str | None:
+    """Return what a tree is compared with, or why it cannot be; None if it is not to be."""
+    found: Extension | None = config.hook.pytest_ffashim_baseline(tree=tree, settings=settings)
+    variant = tuple(sorted(settings.items()))
+    cc = config.getoption("--cc") or "cc"
+    return found or _baseline(tree, variant, config.getoption("--baseline"), cc)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that the tree cannot run, before anything is set up for it."""
@@ -275,7 +285,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     extension = extension_of(item.config, callspec.params["extension"])
     if reason := capabilities.missing(machine_of(extension), **needs):
         item.user_properties.append(("xen", extension.describe()))
+        if lost := _lost(item.config, callspec.params["extension"], needs):
+            pytest.fail(f"{lost}; the baseline's does", pytrace=False)
         pytest.skip(reason)
+
+
+def _lost(
+    config: pytest.Config, param: tuple[Tree, dict[str, str]], needs: dict[str, Any]
+) -> str | None:
+    """Return what a test lacks on the tree and not on its baseline, None if there is no such."""
+    # Another variant is no loss.
+    needs = {name: value for name, value in needs.items() if name != "vm_to_vm"}
+    before = baseline_of(config, *param)
+    if not isinstance(before, Extension) or capabilities.missing(machine_of(before), **needs):
+        return None
+    return capabilities.missing(machine_of(extension_of(config, param)), **needs)
 
 
 def needs_of(item: pytest.Item) -> dict[str, Any]:
@@ -346,10 +370,7 @@ def _expect(
     node = request.node
     config = request.config
     tree, settings = node.callspec.params["extension"]
-    variant = tuple(sorted(settings.items()))
-    cc = config.getoption("--cc") or "cc"
-    before = config.hook.pytest_ffashim_baseline(tree=tree, settings=settings)
-    before = before or _baseline(tree, variant, config.getoption("--baseline"), cc)
+    before = baseline_of(config, tree, settings)
     there, absent = capabilities.probe(machine, question), None
     if isinstance(before, Extension):
         node.user_properties.append(("baseline", f"compared with {before.describe()}"))

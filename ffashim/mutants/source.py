@@ -202,7 +202,11 @@ def _mutant(
 ) -> Mutant:
     start, end = _head(node)
     statement = _one_line(content[start : edit.start]), _one_line(content[edit.start : end])
-    identity = "\0".join([function, operator.name, *statement, _one_line(_bytes(edit))])
+    within = tuple(_conditions(node))
+    # A statement such as `continue` is told from others by what it depends on.
+    identity = "\0".join(
+        [function, operator.name, *statement, _one_line(_bytes(edit)), *within[:1]]
+    )
     digest = _hash(identity)
     seen[digest] += 1
     again = f".{seen[digest]}" if seen[digest] > 1 else ""
@@ -218,7 +222,7 @@ def _mutant(
         before=_one_line(content[first:last]),
         after=_one_line(changed),
         key=f"{function}/{operator.name}/{digest}{again}",
-        within=tuple(_conditions(node)),
+        within=within,
     )
 
 

@@ -139,6 +139,17 @@ def test_the_two_interrupts_of_notifications_differ(vm: Vm) -> None:
     assert pending != vm.smc(FFA.FEATURES, Feature.SCHEDULE_RECV_INTR).w(2)
 
 
+@pytest.mark.needs(abi=FFA.NOTIFICATION_GET)
+@pytest.mark.parametrize(
+    ("feature", "intid"), [(Feature.NOTIF_PEND_INTR, 8), (Feature.SCHEDULE_RECV_INTR, 9)]
+)
+def test_interrupts_of_notifications_are_those_of_xens_public_headers(
+    vm: Vm, feature: Feature, intid: int
+) -> None:
+    # GUEST_FFA_NOTIF_PEND_INTR_ID and GUEST_FFA_SCHEDULE_RECV_INTR_ID of public/arch-arm.h.
+    assert vm.smc(FFA.FEATURES, feature).w(2) == intid
+
+
 def test_there_is_no_managed_exit_for_guests(vm: Vm) -> None:
     assert not reports(vm, Feature.MANAGED_EXIT_INTR)
 

@@ -3,9 +3,14 @@
 
 import pytest
 
-from ffashim import FFA, FfaError, Machine, Spmc, Vm
+from ffashim import FFA, DomainError, FfaError, Machine, Spmc, Vm
 from ffashim.memory import PAGE
-from ffashim.testing import boot_without, serves_without_version
+from ffashim.testing import (
+    boot_with,
+    boot_without,
+    secure_partitions,
+    serves_without_version,
+)
 from ffashim.traffic import (
     SP,
     footprint,
@@ -146,6 +151,19 @@ def test_memory_stays_shared_on_an_answer_of_the_spmc_that_is_none(
     assert reclaim(vm, handle).error
     assert references(vm, page) == [1]
     assert reclaim(vm, handle).ok
+
+
+def test_what_the_spmc_cannot_give_back_stays_shared(xen: Machine) -> None:
+    spmc = boot_with(xen, secure_partitions(1), features_off=[FFA.MEM_RECLAIM])
+    try:
+        vm = guest(xen)
+    except DomainError:
+        pytest.skip("this tree has no FF-A on an SPMC without FFA_MEM_RECLAIM")
+    page = vm.memory.allocate()
+    handle = handle_of(share(vm, transaction(vm, (page, 1))))
+    assert reclaim(vm, handle).error is FfaError.NOT_SUPPORTED
+    assert references(vm, page) == [1]
+    assert list(spmc.memory.shares) == [handle]
 
 
 # --- who may call, and how ---------------------------------------------------------------------

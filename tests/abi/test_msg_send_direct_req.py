@@ -44,8 +44,9 @@ def test_the_32_bit_call_carries_32_bits_each_way(vm: Vm, spmc: Spmc) -> None:
     spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).garble(
         lambda _request, reply: (reply[0], *soiled(*reply[1:8]), *reply[8:])
     )
-    reply = vm.smc(FFA.MSG_SEND_DIRECT_REQ_32, *soiled(vm.id << 16 | SP, 0, 1, 2, 3, 4, 5))
-    assert reply[1:8] == (SP << 16 | vm.id, 0, 1, 2, 3, 4, 5)
+    values = [1 << 31 | n for n in range(1, 6)]
+    reply = vm.smc(FFA.MSG_SEND_DIRECT_REQ_32, *soiled(vm.id << 16 | SP, 0, *values))
+    assert reply[1:8] == (SP << 16 | vm.id, 0, *values)
     assert max(spmc.calls(FFA.MSG_SEND_DIRECT_REQ_32)[-1].request[1:8]) < 1 << 32
 
 

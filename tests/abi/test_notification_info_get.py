@@ -160,6 +160,11 @@ def test_more_guests_than_one_answer_holds(xen: Machine, spmc: Spmc) -> None:
     assert sorted(i.domain for i in xen.virqs) == sorted(vm.domid for vm in vms)
 
 
+def test_the_spmc_is_asked_again_only_if_more_is_pending(vm: Vm, spmc: Spmc) -> None:
+    spmc.notifications.notify(SP, vm.id, BITS)
+    assert len(spmc.calls(GET)) == 1
+
+
 def test_a_spurious_interrupt_does_no_harm(xen: Machine, vm: Vm, spmc: Spmc) -> None:
     xen.raise_irq(spmc.sri)
     assert [smc.error for smc in spmc.calls(GET)] == [FfaError.NO_DATA]

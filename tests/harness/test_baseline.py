@@ -109,6 +109,26 @@ def test_what_only_the_baseline_has_is_mended(run: Run, tree: Tree, planted_patc
     result.stdout.fnmatch_lines(["mended: FFA_ID_GET kills the host"])
 
 
+def test_what_only_the_baseline_can_do_is_lost(run: Run, tree: Tree) -> None:
+    try:
+        more = resolve(str(tree.root), [SERIES]).root
+    except PatchError:
+        pytest.skip("the series is for the distribution's tree")
+    tests = """
+        import pytest
+        from ffashim import FFA
+
+        @pytest.mark.needs(abi=FFA.PARTITION_INFO_GET_REGS)
+        def test_it(xen):
+            pass
+    """
+    result = run(tests, "--xen", tree.root, "--baseline", more, "-rE")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*FFA_PARTITION_INFO_GET_REGS*does not handle; the baseline's*"])
+    result = run(tests, "--xen", more, "--baseline", tree.root)
+    assert not result.parseoutcomes().keys() & {"errors", "failed"}
+
+
 def test_what_comes_with_a_new_abi_is_new(run: Run, tree: Tree) -> None:
     try:
         resolve(str(tree.root), [SERIES])
