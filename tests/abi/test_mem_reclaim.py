@@ -3,12 +3,10 @@
 
 import pytest
 
-from ffashim import FFA, DomainError, FfaError, Machine, Spmc, Vm
+from ffashim import FFA, FfaError, Machine, Spmc, Vm
 from ffashim.memory import PAGE
 from ffashim.testing import (
-    boot_with,
     boot_without,
-    secure_partitions,
     serves_without_version,
 )
 from ffashim.traffic import (
@@ -133,12 +131,13 @@ def test_what_the_spmc_keeps_stays_shared(vm: Vm, spmc: Spmc, error: FfaError) -
 
 
 def test_what_the_spmc_cannot_give_back_stays_shared(xen: Machine) -> None:
-    boot_without(xen, FFA.MEM_RECLAIM)
+    spmc = boot_without(xen, FFA.MEM_RECLAIM)
     vm = guest(xen)
     page = vm.memory.allocate()
     handle = handle_of(share(vm, transaction(vm, (page, 1))))
     assert reclaim(vm, handle).error is FfaError.NOT_SUPPORTED
     assert references(vm, page) == [1]
+    assert list(spmc.memory.shares) == [handle]
 
 
 @pytest.mark.parametrize("answer", [FFA.MSG_WAIT, FFA.MEM_FRAG_RX, 0])
@@ -151,19 +150,6 @@ def test_memory_stays_shared_on_an_answer_of_the_spmc_that_is_none(
     assert reclaim(vm, handle).error
     assert references(vm, page) == [1]
     assert reclaim(vm, handle).ok
-
-
-def test_what_the_spmc_cannot_give_back_stays_shared(xen: Machine) -> None:
-    spmc = boot_with(xen, secure_partitions(1), features_off=[FFA.MEM_RECLAIM])
-    try:
-        vm = guest(xen)
-    except DomainError:
-        pytest.skip("this tree has no FF-A on an SPMC without FFA_MEM_RECLAIM")
-    page = vm.memory.allocate()
-    handle = handle_of(share(vm, transaction(vm, (page, 1))))
-    assert reclaim(vm, handle).error is FfaError.NOT_SUPPORTED
-    assert references(vm, page) == [1]
-    assert list(spmc.memory.shares) == [handle]
 
 
 # --- who may call, and how ---------------------------------------------------------------------
