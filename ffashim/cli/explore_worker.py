@@ -26,7 +26,8 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     machine = Machine(Extension(Path(task["path"]), task["record"])).boot()
     seeds = Seeds(effort, task["seed"], Path(task["path"]).parent.name, task["shard"])
     # What is the same each time is not to depend on what was found before.
-    database = None if effort.again else open_database(task["database"])
+    again = effort.again or task["seed"] is not None
+    database = None if again else open_database(task["database"])
 
     def keep(found: Disagreement) -> None:
         text = as_file(machine.extension.describe(), found)

@@ -194,11 +194,11 @@ def open_database(where: str | None) -> ExampleDatabase:
         from hypothesis.extra.redis import RedisExampleDatabase
     except ImportError as error:
         raise UsageError(
-            f"--example-database {where}: the redis package is missing: pip install redis"
+            f"--database {where}: the redis package is missing: pip install redis"
         ) from error
     server: Any = redis.Redis.from_url(where)
     try:
         server.ping()
     except redis.RedisError as error:
-        raise UsageError(f"--example-database {where}: no answer: {error}") from error
+        raise UsageError(f"--database {where}: no answer: {error}") from error
     return RedisExampleDatabase(server)

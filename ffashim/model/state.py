@@ -31,11 +31,9 @@ class Buffers:
     """It was the SPMC that filled it: the hypervisor finds out when it asks (13.4)."""
 
     @property
-    def addresses(self) -> frozenset[int]:
+    def addresses(self) -> tuple[int, ...]:
         """Every page of the two."""
-        return frozenset(
-            base + n * PAGE_SIZE for base in (self.tx, self.rx) for n in range(self.pages)
-        )
+        return tuple(base + n * PAGE_SIZE for base in (self.tx, self.rx) for n in range(self.pages))
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Guest:
     @property
     def held(self) -> list[int]:
         """Its pages that others use: of buffers and of what it shares, once for each use."""
-        pages = sorted(self.buffers.addresses) if self.buffers else []
+        pages = self.buffers.addresses if self.buffers else ()
         return [*pages, *(page for region in self.shares for page in region.pages)]
 
 

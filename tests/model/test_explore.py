@@ -40,9 +40,9 @@ def test_xen_does_what_the_model_says(
         pytest.skip("explores only with --explore")
     effort = share_of(request)
     # What is the same each time is not to depend on what was found before.
-    where = request.config.getoption("--example-database")
-    database = None if effort.again else open_database(where)
     given = request.config.getoption("--hypothesis-seed", None)
+    where = request.config.getoption("--example-database")
+    database = None if effort.again or given is not None else open_database(where)
     key = xen.extension.path.parent.name
     seeds = Seeds(effort, None if given is None else int(given), key, shard)
     found = explore(xen, known_of(xen, DEVIATIONS), effort, seeds.first, database)

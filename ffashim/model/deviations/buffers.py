@@ -15,7 +15,8 @@ from ffashim.model.deviations.messages import sent_anyway
 from ffashim.model.exchange import Plan
 from ffashim.model.outcome import Outcome, error, success
 from ffashim.model.registers import Call
-from ffashim.model.state import System
+from ffashim.model.rules import exists
+from ffashim.model.state import Buffers, System
 from ffashim.testing import boot_with, hides_buffers
 from ffashim.traffic import SP, crashes, guest
 
@@ -41,9 +42,16 @@ def _same_page_probe(machine: Machine) -> bool:
     return _map(machine, rx=0x4000_0000)
 
 
-def _same_page(system: System, call: Call) -> bool:
-    blind = not system.secure.knows_buffers
-    return blind and call.fid in MAPS and call.argument(1) >> 12 == call.argument(2) >> 12
+def _same_page(system: System, call: Call) -> Iterator[Plan]:
+    """It holds the page twice."""
+    caller = system.guest(call.caller)
+    tx, rx, pages = call.argument(1), call.argument(2), call.w(3)
+    if call.fid not in MAPS or tx != rx or tx % PAGE_SIZE or pages != 1 or caller.buffers:
+        return
+    if exists(system, caller, call.fid) and caller.has(tx, 1) and not system.secure.knows_buffers:
+        now = system.settled(caller)
+        mapped = replace(now.guest(caller.id), buffers=Buffers(tx, rx))
+        yield success(now, call, "", after=now.having(mapped))
 
 
 def _rounds(system: System, call: Call) -> Seen:
@@ -112,7 +120,7 @@ DEVIATIONS = [
     Deviation(
         "the same page is taken as RX and TX unless an SPMC refuses it",
         _same_page_probe,
-        ends=_same_page,
+        does=_same_page,
     ),
     Deviation(
         "addresses that are not page aligned are rounded down",

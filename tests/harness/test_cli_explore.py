@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`ffashim explore`: what it finds, prints and keeps."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ffashim.source import Tree
+
+FILE = "xen/arch/arm/tee/ffa.c"
+
+
+def ffashim(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ffashim", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def passes(file: Path, *options: str) -> bool:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", *options, str(file)]
+    done = subprocess.run(command, cwd=file.parent, capture_output=True, timeout=300, check=False)
+    return done.returncode == 0
+
+
+@pytest.fixture
+def patch(tree: Tree, tmp_path: Path) -> Path:
+    """A mistake of ours: FFA_ID_GET tells a guest the next one's ID."""
+    before = (tree.root / FILE).read_text()
+    after, count = re.subn(
+        r"(case FFA_ID_GET:\n.*success\(regs, \w+\(d\))", r"\1 + 1", before, count=1
+    )
+    assert count
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{FILE}", f"b/{FILE}"
+    )
+    path = tmp_path / "mistake.patch"
+    path.write_text("".join(lines))
+    return path
+
+
+def test_a_mistake_is_found_printed_and_kept_as_a_test_that_fails_of_it(
+    tree: Tree, patch: Path, tmp_path: Path
+) -> None:
+    options = [f"--xen={tree.spec}", f"--patch={patch}"]
+    found = tmp_path / "found"
+    done = ffashim("explore", *options, "--seconds=1", "--seed=1", "-n1", f"--output={found}")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "endpoint ID" in done.stdout
+    (file, *_) = sorted(found.glob("test_found_*.py"))
+    text = file.read_text()
+    assert text.split("\n\n", 1)[1].strip() in done.stdout
+    # A guest comes, speaks FF-A, and asks.
+    assert len(text[text.index("def test") :].splitlines()) <= 6
+    assert not passes(file, *options)
+    assert passes(file, f"--xen={tree.spec}")
+
+
+def test_a_seed_repeats_a_run(tree: Tree) -> None:
+    runs = [
+        ffashim("explore", f"--xen={tree.spec}", "--seconds=1", "--seed=5", "-n1") for _ in range(2)
+    ]
+    said = [re.sub(r", \d+ a second", "", done.stdout) for done in runs]
+    assert said[0] == said[1]
+    assert "from seed 5" in said[0]
+    assert runs[0].returncode == 0, said[0]
+
+
+def test_a_directory_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = ffashim("explore", f"--output={tmp_path / 'file' / 'found'}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --output")
+
+
+def test_a_database_that_cannot_be_reached_is_said_at_once() -> None:
+    done = ffashim("explore", "--database=redis://127.0.0.1:9/0")
+    assert done.returncode == 2
+    assert "error: --database redis://127.0.0.1:9/0: " in done.stderr
