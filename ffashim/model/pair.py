@@ -138,7 +138,8 @@ class Pair:
         """Create a guest that has said nothing yet; its domain ID is the lowest that is free."""
         self._behave()
         if domid is None:
-            taken = {vm.domid for vm in self.vms} | {n - 1 for n in self.spmc.state.bitmaps}
+            taken = {vm.domid for vm in self.machine.vms.values()}  # zombies among them
+            taken |= {n - 1 for n in self.spmc.state.bitmaps}
             domid = next(n for n in itertools.count(1) if n not in taken)
         who = Who(1 + max((each.number for each in self._who.values()), default=-1))
         self._steps.append(Step("guest", (bits,), {"vcpus": vcpus, "domid": domid}, who))
@@ -166,8 +167,8 @@ class Pair:
         self.vms.remove(vm)
         self.states = frozenset(state.without(vm.id) for state in self.states)
         left = [] if freed else ["memory that Xen still holds"]
-        left += [each for each in self.spmc.residue(vm.id) if not self._knows("leaves", each)]
-        if left:
+        left += self.spmc.residue(vm.id)
+        if left := [each for each in left if not self._knows("leaves", each)]:
             raise Disagreement("\n".join(["of a guest that is gone is left:", *left]), self.script)
 
     def _behave(self) -> None:

@@ -175,6 +175,13 @@ def _rounded(system: System, call: Call) -> Seen:
         yield system, replace(call, tx=bytes(tx)), same
 
 
+def _keeps_probe(machine: Machine) -> bool:
+    vm = guest(machine)
+    share(vm)
+    vm.destroy()
+    return bool(machine.spmc.memory.shares)
+
+
 def _any_borrower_probe(machine: Machine) -> bool:
     vm = guest(machine)
     share(vm, transaction(vm, receiver=vm.id))
@@ -194,6 +201,11 @@ def _any_borrower(system: System, call: Call) -> Iterator[Plan]:
 
 
 DEVIATIONS = [
+    Deviation(
+        "does not reclaim what a dead guest shared",
+        _keeps_probe,
+        leaves=r"still shares|memory that Xen still holds",
+    ),
     Deviation("asks the SPMC to share with a guest", _any_borrower_probe, does=_any_borrower),
     Deviation("FFA_SUCCESS, handle 0, for a descriptor longer than TX", _long_probe, does=_long),
     Deviation("drops the tag: the SP that retrieves with it is refused", _tag_probe, sees=_tag),
