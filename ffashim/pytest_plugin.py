@@ -72,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--cc", default=None, metavar="CMD", help="the C compiler")
     group.addoption(
         "--explore",
-        choices=("none", "quick", "ci", "night"),
+        choices=("quick", "ci", "night"),
         default="quick",
         help="how much the model explores: the same little each time (quick, the default), ten "
         "minutes (ci), or eight hours, going on where the last night has stopped (night)",

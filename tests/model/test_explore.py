@@ -36,8 +36,6 @@ def share_of(request: pytest.FixtureRequest) -> Effort:
 def test_xen_does_what_the_model_says(
     xen: Machine, shard: int, request: pytest.FixtureRequest
 ) -> None:
-    if request.config.getoption("--explore") == "none":
-        pytest.skip("explores only with --explore")
     effort = share_of(request)
     # What is the same each time is not to depend on what was found before.
     given = request.config.getoption("--hypothesis-seed", None)
