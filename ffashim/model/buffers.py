@@ -167,9 +167,19 @@ def given_back(system: System, call: Call, rule: str, guest: Guest, plan: Plan) 
     if isinstance(plan, Outcome):
         if FFA.ERROR not in plan.registers[0]:
             return plan
-        return Ask(releasing(guest), lambda _: [plan], rule)
+        return Ask(releasing(guest), lambda answer: _left_with(plan, guest, answer), rule)
 
     def then(answer: Answer) -> Iterable[Plan]:
         return [given_back(system, call, rule, guest, each) for each in plan.then(answer)]
 
     return replace(plan, then=then)
+
+
+def _left_with(failed: Outcome, guest: Guest, answer: Answer) -> list[Plan]:
+    """An SPMC that does not take RX back leaves it to the guest, or only says so."""
+    if succeeded(answer):
+        return [failed]
+    now = failed.after.guest(guest.id)
+    assert now.buffers is not None
+    kept = replace(now, buffers=replace(now.buffers, owned=True))
+    return [failed, replace(failed, after=failed.after.having(kept))]
