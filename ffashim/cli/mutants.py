@@ -100,7 +100,7 @@ def mutants(
     from ffashim.mutants.report import Report, read_json
     from ffashim.mutants.run import Fate, Job, run
     from ffashim.mutants.source import find
-    from ffashim.mutants.workshop import Workshop
+    from ffashim.mutants.workshop import Workshop, files
     from ffashim.source import store
     from ffashim.variants import title, variants
 
@@ -112,24 +112,24 @@ def mutants(
     (tree,) = subject.find_trees(xen, patch)
     settings = variants(tree, options.settings(config))[-1]
     console = Console(highlight=False, soft_wrap=True)
+    found = [
+        mutant
+        for name, content in _chosen(files(tree), file, wanted).items()
+        for mutant in find(name, content, _operators(operator), wanted or None)
+        if not again or former.get(mutant.key, {}).get("fate") == "survived"
+    ]
+    if sample and sample < len(found):
+        found = random.Random(seed).sample(found, sample)  # noqa: S311 - no secret
+    if listing:
+        for mutant in found:
+            print(_line(mutant))
+        print(f"{len(found)} mutants")
+        return
+    if not found:
+        raise UsageError("no mutant was selected: see --list, --file, --lines and --operator")
     with store.scratch(paths.cache_dir() / "mutants") as directory:
         with subject.working(f"Building {tree.origin}"):
             workshop = Workshop(tree, settings, directory, cc=compiler)
-        found = [
-            mutant
-            for name, content in _chosen(workshop.files(), file, wanted).items()
-            for mutant in find(name, content, _operators(operator), wanted or None)
-            if not again or former.get(mutant.key, {}).get("fate") == "survived"
-        ]
-        if sample and sample < len(found):
-            found = random.Random(seed).sample(found, sample)  # noqa: S311 - no secret
-        if listing:
-            for mutant in found:
-                print(_line(mutant))
-            print(f"{len(found)} mutants")
-            return
-        if not found:
-            raise UsageError("no mutant was selected: see --list, --file, --lines and --operator")
         console.print(f"{len(found)} mutants of {title(tree, settings)}", markup=False)
         arguments = [f"--xen={tree.spec}", f"--cc={compiler}"]
         arguments += [f"--patch={each}" for each in patch or ()]

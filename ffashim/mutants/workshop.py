@@ -28,6 +28,17 @@ MEDIATOR = Path("arch/arm/tee")
 """Where the mediator lies, below ``xen/``."""
 
 
+def files(tree: Tree) -> dict[str, bytes]:
+    """Return the mediator's own files, by their names in its directory. What is not compiled makes
+    mutants that are the same as the original.
+    """
+    mediator = tree.xen / MEDIATOR
+    return {
+        str(path.relative_to(mediator)): path.read_bytes()
+        for path in sorted(mediator.rglob("ffa*.[ch]"))
+    }
+
+
 class Workshop:
     """One tree in one configuration, built in a directory of the caller's.
 
@@ -37,6 +48,7 @@ class Workshop:
     def __init__(
         self, tree: Tree, settings: Mapping[str, str], directory: Path, *, cc: str = "cc"
     ) -> None:
+        self.tree = tree
         self.mediator = tree.xen / MEDIATOR
         self.directory = directory
         # Somebody may edit the tree while its mutants are made.
@@ -53,15 +65,6 @@ class Workshop:
             if self.mediator in step.inputs[0].parents
         }
         self._originals = {step.target: fingerprint(step.target) for step in self._steps}
-
-    def files(self) -> dict[str, bytes]:
-        """Return the mediator's own files that were compiled, by their names in its directory."""
-        names = {name for read in self._steps.values() for name in read}
-        return {
-            name: (self.source / name).read_bytes()
-            for name in sorted(names)
-            if Path(name).name.startswith("ffa")
-        }
 
     def bench(self, number: int) -> Bench:
         """Return a place to build mutants at, one at a time."""

@@ -15,7 +15,7 @@ from ffashim.loader import Extension
 from ffashim.mutants import source
 from ffashim.mutants.operators import OPERATORS
 from ffashim.mutants.run import Fate, Job, Result, SuiteError, Worker, run
-from ffashim.mutants.workshop import Workshop
+from ffashim.mutants.workshop import Workshop, files
 from ffashim.source import Tree
 
 
@@ -158,7 +158,7 @@ def results(tree: Tree, directory: Path, suite: str) -> list[Result]:
     """What a file of the real suite says of the tree with a lock left locked."""
     workshop = Workshop(tree, {}, directory)
     (unlock,) = [each for each in OPERATORS if each.name == "unlock"]
-    mutants = source.find("ffa_rxtx.c", workshop.files()["ffa_rxtx.c"], [unlock])
+    mutants = source.find("ffa_rxtx.c", files(tree)["ffa_rxtx.c"], [unlock])
     job = Job(tree, {}, [f"--xen={tree.spec}"], [paths.TESTS / "abi" / suite])
     return list(run(job, workshop, mutants, 2, {}))
 

@@ -15,7 +15,7 @@ from ffashim.machine import Machine
 from ffashim.mutants import source
 from ffashim.mutants.operators import Edit
 from ffashim.mutants.source import Mutant
-from ffashim.mutants.workshop import Bench, Workshop
+from ffashim.mutants.workshop import Bench, Workshop, files
 from ffashim.source import Tree
 
 HANDLERS = "ffa_rxtx.c"
@@ -34,15 +34,15 @@ def bench(workshop: Workshop) -> Bench:
 
 def mutant(workshop: Workshop, file: str, before: str, after: str) -> Mutant:
     """Make a mutant by hand: after a text that the file has, in place of it."""
-    content = workshop.files()[file]
+    content = files(workshop.tree)[file]
     start = content.index(before.encode())
     some = source.find(file, content)[0]
     return replace(some, edit=Edit(start, start + len(before.encode()), after))
 
 
 def test_the_mediators_own_files_are_mutated(workshop: Workshop) -> None:
-    assert {"ffa.c", HANDLERS, HEADER} <= workshop.files().keys()
-    assert "tee.c" not in workshop.files()
+    assert {"ffa.c", HANDLERS, HEADER} <= files(workshop.tree).keys()
+    assert "tee.c" not in files(workshop.tree)
 
 
 def test_a_change_that_the_compiler_does_not_see_is_none(workshop: Workshop, bench: Bench) -> None:
@@ -78,7 +78,7 @@ def test_a_mutant_boots_and_the_next_one_is_another(workshop: Workshop, bench: B
 def test_a_change_of_a_header_reaches_all_that_include_it(workshop: Workshop, bench: Bench) -> None:
     calls = [
         each
-        for each in source.find(HEADER, workshop.files()[HEADER])
+        for each in source.find(HEADER, files(workshop.tree)[HEADER])
         if each.function == "ffa_set_regs" and each.operator == "call"
     ]
     made = bench.build(calls[2])
@@ -90,7 +90,7 @@ def test_a_change_of_a_header_reaches_all_that_include_it(workshop: Workshop, be
 
 def test_the_tree_is_left_as_it_was(tree: Tree, workshop: Workshop, bench: Bench) -> None:
     bench.build(mutant(workshop, HANDLERS, "#include", "int planted;\n#include"))
-    for name, content in workshop.files().items():
+    for name, content in files(workshop.tree).items():
         assert (workshop.mediator / name).read_bytes() == content
         assert tree.xen in workshop.mediator.parents
 
