@@ -41,6 +41,7 @@ class Name(str, Enum):
 def explore(
     xen: options.Xen = None,
     patch: options.Patch = None,
+    baseline: options.Baseline = None,
     config: options.Config = None,
     cc: options.Cc = None,
     effort: Annotated[
@@ -80,28 +81,36 @@ def explore(
 
     Guests come, talk, share memory and go, and the secure world answers well and badly, until the
     handlers do what the model does not allow. That is then made as short as can be, and printed as
-    a test. Known defects of the tree are told by probing it, and are not findings.
+    a test. Known defects of the tree are told by probing it, and are not findings, unless it is
+    compared with one that does not have them.
 
     The exit status is 0 if nothing was found, 1 if something was, and 2 if the tree or an option is
     at fault.
     """
     from ffashim.model.explore import EFFORTS, open_database
+    from ffashim.variants import title, variants
 
     if database:
         open_database(database)
     where = _directory(output)
     compiler = options.compiler(cc)
     chosen = options.settings(config)
-    extensions = subject.prepare(xen, patch, None, chosen, compiler)
+    subjects = [
+        (title(tree, variant), subject.build(tree, variant, compiler),
+         subject.baseline_of(tree, baseline, variant, compiler))
+        for tree in subject.find_trees(xen, patch)
+        for variant in variants(tree, chosen)
+    ]  # fmt: skip
     wanted = EFFORTS[effort.value]
     commands, names = [], []
-    items = [(name, shard) for name in extensions for shard in range(max(1, jobs))]
+    items = [(each, shard) for each in subjects for shard in range(max(1, jobs))]
     whole = seconds if seconds is not None else wanted.seconds
     share = whole and whole * min(jobs, len(items)) / len(items)
-    for name, shard in items:
+    for (name, extension, before), shard in items:
         task = {
-            "path": str(extensions[name].path),
-            "record": dict(extensions[name].record),
+            "path": str(extension.path),
+            "record": dict(extension.record),
+            "baseline": before and [str(before.path), dict(before.record)],
             "effort": {**asdict(wanted), "seconds": share},
             "seed": seed,
             "shard": shard,

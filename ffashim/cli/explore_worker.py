@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ffashim import Machine
+from ffashim.baseline import machine_of
 from ffashim.loader import Extension
 from ffashim.model import Disagreement, known_of
-from ffashim.model.deviations import DEVIATIONS
 from ffashim.model.explore import Effort, Seeds, explore, open_database
 
 
 def work(task: dict[str, Any]) -> dict[str, Any]:
     """Explore, and return what was done and found."""
     effort = Effort(**task["effort"])
-    machine = Machine(Extension(Path(task["path"]), task["record"])).boot()
+    machine = _machine(task["path"], task["record"])
+    before = task["baseline"] and _machine(*task["baseline"])
     seeds = Seeds(effort, task["seed"], Path(task["path"]).parent.name, task["shard"])
     # What is the same each time is not to depend on what was found before.
     again = effort.again or task["seed"] is not None
@@ -34,7 +35,8 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
         name = hashlib.sha256(found.what.encode()).hexdigest()[:12]
         (Path(task["output"]) / f"test_found_{name}.py").write_text(text, encoding="utf-8")
 
-    result = explore(machine, known_of(machine, DEVIATIONS), effort, seeds.first, database, keep)
+    known = known_of(machine, before)
+    result = explore(machine, known, effort, seeds.first, database, keep)
     seeds.done(result.rounds)
     return {
         "seed": result.seed,
@@ -45,6 +47,10 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
         "known": sorted(result.known),
         "found": [str(each) for each in result.found],
     }
+
+
+def _machine(path: str, record: dict[str, Any]) -> Machine:
+    return machine_of(Extension(Path(path), record))
 
 
 def as_file(tree: str, found: Disagreement) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ffashim.errors import UsageError
+from ffashim.errors import FfashimError, UsageError
 
 if TYPE_CHECKING:  # these take their time to import, and `--help` needs none of them
     from ffashim import Machine
@@ -85,6 +85,26 @@ def prepare_baseline(
     for tree in trees:
         for chosen in variants(tree, settings):
             build(before, nearest(before, chosen), cc)
+
+
+def baseline_of(
+    tree: Tree, baseline: str | None, settings: Mapping[str, str], cc: str
+) -> Extension | None:
+    """Return what a tree is compared with: ``--baseline``, or the tree without its patches.
+
+    None if there is neither, or if the tree does not build without the patches.
+    """
+    from ffashim import baseline as before
+    from ffashim.source import resolve
+
+    if baseline is None and not tree.patches:
+        return None
+    try:
+        return before.build(resolve(baseline or tree.spec), settings, cc)
+    except FfashimError:
+        if baseline is not None:
+            raise
+        return None
 
 
 def boot_one(

@@ -26,9 +26,10 @@ from ffashim.model import (  # noqa: F401 - each registers its rules
 from ffashim.model.compare import Observation
 from ffashim.model.contents import Listing, Message
 from ffashim.model.deviation import Deviation
+from ffashim.model.deviations import known_of
 from ffashim.model.exchange import Ask, Plan, Smc
 from ffashim.model.outcome import Outcome
-from ffashim.model.pair import Disagreement, Pair, known_of, profile_of
+from ffashim.model.pair import Disagreement, Pair, profile_of
 from ffashim.model.profile import Profile
 from ffashim.model.registers import Allowed, Call
 from ffashim.model.rules import NotModelled, predict

@@ -35,6 +35,8 @@ newcomers = st.tuples(
     st.sampled_from([0x1_0002, 0, 0x1_0001, 0x1_0003, 0x1_0000]),
 )
 """Width, vCPUs, and the version that it speaks from the start, if any."""
+few = st.lists(newcomers, min_size=1, max_size=4)
+crowds = few | few | few | st.lists(newcomers, min_size=CROWD // 2, max_size=CROWD)
 worlds = st.sampled_from([None, None, None, None, 0, 1, 4, 5, 6, 11, 63])
 """How many secure partitions; None are the default ones."""
 spmcs = st.sampled_from(["", "", "", "", "1.1", None])
@@ -71,8 +73,7 @@ class Conversations(RuleBasedStateMachine):
         count=worlds,
         below=spmcs,
         without=missing,
-        first=st.lists(newcomers, min_size=1, max_size=8)
-        | st.lists(newcomers, min_size=CROWD // 2, max_size=CROWD),
+        first=crowds,
     )
     def boot(
         self,
@@ -219,14 +220,26 @@ class Conversations(RuleBasedStateMachine):
         self.say(vm, [FFA.VERSION, version])
         self.say(vm, self.mapping(vm, flip))
 
-    @rule(who=whose, uuid=inputs.uuids)
-    def read_the_list(self, who: int, uuid: Any) -> None:
-        """Count, list, release."""
+    @rule(who=whose, then=st.lists(st.sampled_from([FFA.RXTX_UNMAP, FFA.RX_RELEASE]), max_size=3))
+    def let_buffers_go(self, who: int, then: list[FFA]) -> None:
+        """Unmap, too often, and map again."""
+        vm = self.vm(who)
+        self.prepare(vm)
+        for fid in (FFA.RXTX_UNMAP, *then):
+            self.say(vm, [fid])
+        self.say(vm, self.mapping(vm, flip=True))
+
+    @rule(who=whose, uuid=inputs.uuids, gets=st.integers(1, 2), releases=st.sampled_from([0, 1, 2]))
+    def read_the_list(self, who: int, uuid: Any, gets: int, releases: int) -> None:
+        """Count, list, release; now and then without waiting for the one, or twice."""
         vm = self.vm(who)
         words = inputs.words(uuid)
+        self.prepare(vm)
         self.say(vm, [FFA.PARTITION_INFO_GET, *words, 1])
-        self.say(vm, [FFA.PARTITION_INFO_GET, *words])
-        self.say(vm, [FFA.RX_RELEASE])
+        for _ in range(gets):
+            self.say(vm, [FFA.PARTITION_INFO_GET, *words])
+        for _ in range(releases):
+            self.say(vm, [FFA.RX_RELEASE])
 
     @rule(who=whose, uuid=inputs.uuids, stop=st.integers(1, 5))
     def walk_the_list(self, who: int, uuid: Any, stop: int) -> None:
@@ -292,6 +305,26 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(
         who=whose,
+        make=structures.plain_transactions,
+        flags=st.sampled_from([0, 0, 1, 2, 3]),
+        times=st.sampled_from([1, 1, 2]),
+    )
+    def share_and_reclaim(self, who: int, make: structures.Maker, flags: int, times: int) -> None:
+        """Share memory as drivers do, and take it back; once too often now and then."""
+        vm = self.vm(who)
+        tx = self.prepare(vm)
+        if tx is None or not self.pair.may_call(vm, FFA.MEM_SHARE_32):
+            return
+        structure, version = make(vm.id), self.version(vm)
+        self.pair.put(vm, tx, structure, version)
+        length = len(structure.encode(version))
+        reply = self.say(vm, [FFA.MEM_SHARE_32, length, length])
+        if reply is not None and reply.ok:
+            for _ in range(times):
+                self.say(vm, [FFA.MEM_RECLAIM, reply.w(2), reply.w(3), flags])
+
+    @rule(
+        who=whose,
         whom=whose,
         nth=st.integers(0, 3),
         flags=st.sampled_from([0, 0, 0, 0, 1, 2, 3, 4, 1 << 31]),
@@ -324,9 +357,17 @@ class Conversations(RuleBasedStateMachine):
         self.pair.put(vm, tx, make(vm.id), Version(1, 2 if new ^ bool(wrong) else 1))
         self.say(vm, [FFA.MSG_SEND2])
 
-    @rule(who=whose, whom=whose, payload=structures.payloads)
-    def guests_exchange_a_message(self, who: int, whom: int, payload: bytes) -> None:
-        """A guest sends another one a message, which looks at it."""
+    @rule(
+        who=whose,
+        whom=whose,
+        payload=structures.payloads,
+        asks=st.lists(st.sampled_from([8, 8, 5, 4, 15]), max_size=3),
+        again=st.booleans(),
+    )
+    def guests_exchange_a_message(
+        self, who: int, whom: int, payload: bytes, asks: list[int], again: bool
+    ) -> None:
+        """A guest sends another one a message, which looks at it; a second one may be too many."""
         sender, receiver = self.vm(who), self.vm(whom)
         if sender is receiver or not self.pair.may_call(sender, FFA.MSG_SEND2):
             return
@@ -337,7 +378,10 @@ class Conversations(RuleBasedStateMachine):
         self.pair.put(sender, tx, message, max(self.version(sender), Version(1, 1)))
         self.say(sender, [FFA.MSG_SEND2])
         self.say(receiver, [FFA.NOTIFICATION_INFO_GET_32])
-        self.say(receiver, [FFA.NOTIFICATION_GET, receiver.id, 8])
+        for flags in asks:
+            self.say(receiver, [FFA.NOTIFICATION_GET, receiver.id, flags])
+        if again:
+            self.say(sender, [FFA.MSG_SEND2])
         self.say(receiver, [FFA.RX_RELEASE])
 
     @rule(who=whose, sp=inputs.partitions, payload=structures.payloads)
@@ -345,6 +389,14 @@ class Conversations(RuleBasedStateMachine):
         """A partition sends a guest an indirect message."""
         if self.pair.spmc.version is not None:
             self.pair.send(sp, self.vm(who), payload)
+
+    @rule(who=whose, registers=inputs.requests)
+    def ask_a_partition(self, who: int, registers: list[int]) -> None:
+        """A request that a partition answers."""
+        vm = self.vm(who)
+        if not self.guest(vm).settled:
+            self.say(vm, [FFA.VERSION, 0x1_0002])
+        self.say(vm, registers)
 
     @rule(who=whose, sp=inputs.partitions, vcpu=inputs.vcpus, times=st.integers(1, 3))
     def run_a_preempted_partition(self, who: int, sp: int, vcpu: int, times: int) -> None:

@@ -137,8 +137,9 @@ def _round(
                 suppress_health_check=list(HealthCheck),
             ),
         )
-    except Disagreement as disagreement:
-        return reduced(machine, deviations, disagreement)
+    except Disagreement as found:
+        # A profile that does not shrink wants to know only that there is something.
+        return reduced(machine, deviations, found) if Phase.shrink in settings().phases else found
     return None
 
 

@@ -176,6 +176,17 @@ SENSIBLE: Sensible = {
 }
 """Calls that the model knows, with arguments that can succeed in some state."""
 
+requests = st.builds(
+    lambda fid, sp, head, message: [fid, SELF << 16 | sp, *head, *message][:18],
+    st.sampled_from(
+        [FFA.MSG_SEND_DIRECT_REQ_32, FFA.MSG_SEND_DIRECT_REQ_64, FFA.MSG_SEND_DIRECT_REQ2]
+    ),
+    st.sampled_from([0x8001, 0x8002, 0x8003, 0x8004]),
+    st.sampled_from([(0, 0), (0, 0), (0, 7), tuple(doublewords(MAILBOX))]),
+    st.lists(numbers, max_size=14),
+)
+"""Direct requests that a partition may answer: what would be flags or a UUID is zero, mostly."""
+
 RICH = [
     FFA.RXTX_MAP_32, FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET, FFA.PARTITION_INFO_GET_REGS,
     FFA.MSG_SEND_DIRECT_REQ_32, FFA.NOTIFICATION_BIND, FFA.NOTIFICATION_GET,

@@ -272,7 +272,9 @@ class Pair:
         )
 
     def _of_guests(self, fid: FFA) -> On:
-        return self.spmc.on(fid).when(lambda x: not is_framework(x))
+        """What Xen asks for guests' sake: RX of its own it needs to go on."""
+        own = FFA.RX_RELEASE
+        return self.spmc.on(fid).when(lambda x: not is_framework(x) and (x[0] != own or x[1] != 0))
 
     def borrow(self, handle: int, back: bool) -> None:
         """Let a partition use memory that is shared with it, or relinquish it."""
@@ -437,7 +439,7 @@ class Pair:
     @property
     def script(self) -> Script:
         """What has happened, to be done again or to be printed as a test."""
-        return Script(self._options, tuple(self._steps))
+        return Script(self._options, tuple(self._steps), bool(self.known))
 
     def take(self, step: Step) -> None:
         """Do what a step of another pair's did. Raises LookupError if its guest is not here."""
@@ -486,8 +488,3 @@ def _secure(spmc: Spmc) -> Secure:
     )
     calls = frozenset(fid for fid in FFA if fid in spmc.state.abis)
     return Secure(spmc.state.negotiated, calls, listed)
-
-
-def known_of(machine: Machine, deviations: Sequence[Deviation]) -> list[Deviation]:
-    """Return those that a machine's tree has. The machine must be booted afterwards."""
-    return [each for each in deviations if capabilities.probe(machine, each.probe)]

@@ -59,10 +59,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Script:
-    """What a pair was made with, and the steps since."""
+    """What a pair was made with, and the steps since. known: known defects have shown in them."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    known: bool = False
 
     def without(self, unwanted: Sequence[int]) -> Script:
         """Return the script without some steps; with a guest's coming all that it does goes."""
@@ -76,6 +77,8 @@ class Script:
 
     def __str__(self) -> str:
         options = [f"{name}={_told(value)}" for name, value in self.options.items()]
+        if self.known:
+            options.append("deviations=known_of(xen)")
         lines = [f"pair = Pair({', '.join(['xen', *options])})", *map(str, self.steps)]
         body = "\n".join(f"    {line}" for line in lines)
         structures = sorted(each.__name__ for each in _STRUCTURES if f"{each.__name__}(" in body)
@@ -84,7 +87,7 @@ class Script:
             f"from ffashim import FFA, Machine{', P2m' if 'P2m.' in body else ''}",
             f"from ffashim.descriptors import {', '.join(structures)}" if structures else "",
             "from ffashim.ffa import Version" if "Version(" in body else "",
-            "from ffashim.model import Pair",
+            f"from ffashim.model import Pair{', known_of' if self.known else ''}",
         ]
         head = "def test_xen_does_what_the_model_says(xen: Machine) -> None:"
         return "\n".join([*filter(None, imports), "", "", head, body])

@@ -126,6 +126,12 @@ transactions: st.SearchStrategy[Maker] = st.builds(
     bends(TRANSACTION) | st.just([]),
 )
 """What FFA_MEM_SHARE takes."""
+plain_transactions: st.SearchStrategy[Maker] = st.builds(
+    lambda receiver, memory: lambda endpoint: _transaction(endpoint, receiver, memory, ()),
+    st.sampled_from(PARTITIONS),
+    ranges,
+)
+"""What drivers share."""
 
 
 def _message(

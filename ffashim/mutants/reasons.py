@@ -30,7 +30,8 @@ class Reason:
     within: tuple[str, ...] = ()
     """All that depends on one of these conditions."""
     equivalent: bool = True
-    """No guest and no SPMC can tell them from the original: they do not count."""
+    """No guest and no SPMC can tell them from the original, or both are right: they do not count.
+    """
     probe: Callable[[Machine], Any] | None = None
     """Only on trees of which this is true: a known defect, behind which nothing is reached."""
 
@@ -109,7 +110,7 @@ REASONS: Sequence[Reason] = (
     ),
     Reason(
         "a later minor version and the same one come to the same",
-        ("ffa_probe_fw/comparison/33974848",),
+        ("ffa_probe_fw/comparison/33974848", "ffa_probe_fw/bound/61aa7d68"),
     ),
     Reason(
         "the answer is no version either way, and is looked at again",
@@ -121,7 +122,32 @@ REASONS: Sequence[Reason] = (
     ),
     Reason(
         "what is behind it has to be larger still: the next check refuses the same",
-        ("read_mem_transaction/bound/0bb7d220", "read_mem_transaction/bound/25e7cc66*"),
+        (
+            "read_mem_transaction/bound/0bb7d220",
+            "read_mem_transaction/bound/25e7cc66*",
+            "read_mem_transaction/bound/73514665",
+            "ffa_handle_partition_info_get/comparison/4e4e05d1",
+        ),
+    ),
+    Reason(
+        "never reached: without its buffers for the SPMC Xen uses no firmware",
+        ("share_shm/error/684e5170",),
+    ),
+    Reason(
+        "never reached: so many partitions as Xen takes always fit into a page",
+        ("ffa_get_sp_partinfo/check/f92a1e3c",),
+    ),
+    Reason(
+        "the name of an interrupt's handler is for Xen's console",
+        ("ffa_notif_init_interrupt/swap/48de511d",),
+    ),
+    Reason(
+        "whether an SPMC without FFA_MSG_SEND_DIRECT_REQ_32 is of any use is Xen's own choice",
+        ("ffa_partinfo_init/clause/8a7eba52",),
+    ),
+    Reason(
+        "what is cleared too much is written, or cleared, just behind",
+        ("share_shm/bound/80ac5d14",),
     ),
 )
 

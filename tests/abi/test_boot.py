@@ -11,7 +11,7 @@ from ffashim import FFA, DomainError, FfaError, Machine, SecurePartition, Spmc, 
 from ffashim.capabilities import highest_version, missing
 from ffashim.defaults import default_spmc
 from ffashim.faults import XenAccess, XenAssertion
-from ffashim.ffa import Feature, Version
+from ffashim.ffa import ID_SECURE, Feature, Version
 from ffashim.spmc.replies import Regs, error
 from ffashim.testing import (
     boot_with,
@@ -77,7 +77,8 @@ def only_guests(xen: Machine) -> bool:
     if vm is None:
         return not xen.extension.enabled("FFA_VM_TO_VM")
     count = vm.smc(FFA.PARTITION_INFO_GET, x5=1).w(2)
-    return xen.extension.enabled("FFA_VM_TO_VM") and count == len(visible_to(vm))
+    known = [each for each in visible_to(vm) if not each.id & ID_SECURE]
+    return xen.extension.enabled("FFA_VM_TO_VM") and count == len(known)
 
 
 # --- versions ----------------------------------------------------------------------------------
@@ -487,6 +488,14 @@ def test_any_count_and_size_of_descriptors_is_survived(xen: Machine, size: int) 
     for count in COUNTS:
         claim(xen, count, size)
         alive(xen)
+
+
+@STRIDE
+@pytest.mark.parametrize("size", [pytest.param(n, marks=wild(n)) for n in (1, 8, 16, 23)])
+def test_descriptors_that_are_too_small_are_not_read(xen: Machine, size: int) -> None:
+    # They grow from one version to the next, and never shrink (Table 6.2).
+    claim(xen, 2, size)
+    assert only_guests(xen)
 
 
 @pytest.mark.parametrize(

@@ -408,6 +408,8 @@ class TestRefused:
             pytest.param(field(access_size=0x110), id="size of an access descriptor"),
             pytest.param(field(access_count=0x101), id="number of access descriptors"),
             pytest.param(field(access_offset=0x4000_0000), id="offset of the access descriptors"),
+            # In 32 bits the end of the descriptors wraps around to the beginning.
+            pytest.param(field(access_offset=0xFFFF_FFF0), id="offset that wraps around"),
             pytest.param(field(access_count=0x20), id="access descriptors beyond the end"),
         ],
     )

@@ -11,7 +11,7 @@ from ffashim import FFA, FfaError, Machine, Points, Reply, Spmc, Vm
 from ffashim.defaults import CRYPTO, MAILBOX
 from ffashim.defects import KEEPS_FILLED_RX, KEEPS_TX_FROM_THE_SPMC
 from ffashim.descriptors import IndirectMessage
-from ffashim.ffa import NOTIF_GET_HYP, V1_1, V1_2
+from ffashim.ffa import NOTIF_GET_HYP, NOTIF_GET_SP, NOTIF_GET_SPM, NOTIF_GET_VM, V1_1, V1_2
 from ffashim.memory import PAGE
 from ffashim.testing import at_each_point, lock_up, serves_without_version
 from ffashim.traffic import (
@@ -276,6 +276,16 @@ def test_the_receiver_gets_an_interrupt_and_a_notification(xen: Machine, vm: Vm,
     # RX buffer full, of the hypervisor (9.4.2).
     assert peer.smc(FFA.NOTIFICATION_GET, peer.id, NOTIF_GET_HYP).w(7) == 1
     assert peer.smc(FFA.NOTIFICATION_GET, peer.id, NOTIF_GET_HYP).w(7) == 0
+
+
+@between_vms
+def test_a_full_rx_stays_pending_until_the_hypervisors_bitmap_is_asked_for(
+    vm: Vm, peer: Vm
+) -> None:
+    assert send2(vm, peer.id).ok
+    for flags in (NOTIF_GET_SP, NOTIF_GET_SPM, NOTIF_GET_VM):
+        assert peer.smc(FFA.NOTIFICATION_GET, peer.id, flags).w(7) == 0
+    assert peer.smc(FFA.NOTIFICATION_GET, peer.id, NOTIF_GET_HYP).w(7) == 1
 
 
 @between_vms

@@ -137,6 +137,15 @@ def test_a_guest_that_a_partition_refuses_is_not_created(
     assert {SP, 0x8003} <= {sp for sp, _ in told(spmc, CREATED)} <= {SP, 0x8002, 0x8003}
 
 
+def test_of_a_guest_that_a_partition_refuses_the_rest_are_not_told(
+    xen: Machine, spmc: Spmc
+) -> None:
+    on(spmc, CREATED, SP).status(FfaError.DENIED)
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=1)
+    assert {sp for sp, _ in told(spmc, CREATED)} == {SP}
+
+
 @FORGETS
 @pytest.mark.parametrize("status", [FfaError.DENIED, FfaError.NO_MEMORY, FfaError.RETRY])
 def test_a_partition_that_refuses_a_guest(xen: Machine, spmc: Spmc, status: FfaError) -> None:

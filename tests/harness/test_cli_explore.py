@@ -9,11 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from ffashim.source import Tree
 
-FILE = "xen/arch/arm/tee/ffa.c"
+TEE = "xen/arch/arm/tee"
 
 
 def ffashim(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,25 +25,26 @@ def passes(file: Path, *options: str) -> bool:
     return done.returncode == 0
 
 
-@pytest.fixture
-def patch(tree: Tree, tmp_path: Path) -> Path:
-    """A mistake of ours: FFA_ID_GET tells a guest the next one's ID."""
-    before = (tree.root / FILE).read_text()
-    after, count = re.subn(
-        r"(case FFA_ID_GET:\n.*success\(regs, \w+\(d\))", r"\1 + 1", before, count=1
-    )
+def mistake(tree: Tree, name: str, pattern: str, wrong: str, directory: Path) -> Path:
+    """Write a patch that makes a mistake of ours."""
+    file = f"{TEE}/{name}"
+    before = (tree.root / file).read_text()
+    after, count = re.subn(pattern, wrong, before)
     assert count
     lines = difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{FILE}", f"b/{FILE}"
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{file}", f"b/{file}"
     )
-    path = tmp_path / "mistake.patch"
+    path = directory / "mistake.patch"
     path.write_text("".join(lines))
     return path
 
 
 def test_a_mistake_is_found_printed_and_kept_as_a_test_that_fails_of_it(
-    tree: Tree, patch: Path, tmp_path: Path
+    tree: Tree, tmp_path: Path
 ) -> None:
+    # FFA_ID_GET tells a guest the next one's ID.
+    id_get = r"(case FFA_ID_GET:\n.*success\(regs, \w+\(d\))"
+    patch = mistake(tree, "ffa.c", id_get, r"\1 + 1", tmp_path)
     options = [f"--xen={tree.spec}", f"--patch={patch}"]
     found = tmp_path / "found"
     done = ffashim("explore", *options, "--seconds=1", "--seed=1", "-n1", f"--output={found}")
@@ -58,6 +57,14 @@ def test_a_mistake_is_found_printed_and_kept_as_a_test_that_fails_of_it(
     assert len(text[text.index("def test") :].splitlines()) <= 6
     assert not passes(file, *options)
     assert passes(file, f"--xen={tree.spec}")
+
+
+def test_a_known_defect_that_a_patch_brings_back_is_found(tree: Tree, tmp_path: Path) -> None:
+    patch = mistake(tree, "ffa_rxtx.c", "FFA_RET_BUSY", "FFA_RET_DENIED", tmp_path)
+    options = [f"--xen={tree.spec}", "--seconds=1", "--seed=1", "-n1", f"--output={tmp_path}"]
+    done = ffashim("explore", *options, f"--patch={patch}")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "DENIED" in done.stdout
 
 
 def test_a_seed_repeats_a_run(tree: Tree) -> None:

@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 
 from ffashim import Machine
+from ffashim.baseline import machine_of
+from ffashim.loader import Extension
 from ffashim.model import known_of
-from ffashim.model.deviations import DEVIATIONS
 from ffashim.model.explore import EFFORTS, Effort, Seeds, explore, open_database
-from ffashim.pytest_plugin import EXPLORED_PROPERTY
+from ffashim.pytest_plugin import EXPLORED_PROPERTY, baseline_of
 
 SHARDS = 2
 """In so many tests, which run side by side on as many cores."""
@@ -43,7 +44,9 @@ def test_xen_does_what_the_model_says(
     database = None if effort.again or given is not None else open_database(where)
     key = xen.extension.path.parent.name
     seeds = Seeds(effort, None if given is None else int(given), key, shard)
-    found = explore(xen, known_of(xen, DEVIATIONS), effort, seeds.first, database)
+    before = baseline_of(request.config, *request.node.callspec.params["extension"])
+    known = known_of(xen, machine_of(before) if isinstance(before, Extension) else None)
+    found = explore(xen, known, effort, seeds.first, database)
     seeds.done(found.rounds)
     name = request.node.callspec.id
     request.node.user_properties.append((EXPLORED_PROPERTY, f"{name}: {found}"))

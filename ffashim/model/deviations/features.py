@@ -69,7 +69,8 @@ WITH_IT = {
         FFA.NOTIFICATION_INFO_GET_32,
         FFA.NOTIFICATION_INFO_GET_64,
         Feature.NOTIF_PEND_INTR,
-    )
+    ),
+    FFA.MEM_SHARE_64: (FFA.MEM_SHARE_32,),
 }
 """What there is no use for without another function."""
 

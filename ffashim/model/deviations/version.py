@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ffashim.ffa import FFA, V1_0, V1_1, Version
+from ffashim.ffa import FFA, V1_0, V1_1, FfaError, Version
 from ffashim.ffa import PARTITION_INFO_COUNT_ONLY as COUNT
 from ffashim.machine import Machine
 from ffashim.model.deviation import Deviation
 from ffashim.model.deviations.changes import Seen, same, with_arguments, with_register
-from ffashim.model.outcome import Outcome, high
+from ffashim.model.exchange import Plan
+from ffashim.model.outcome import Outcome, error, high
 from ffashim.model.registers import LOW, Call, answer, exactly
 from ffashim.model.state import System
 from ffashim.model.version import MBZ
@@ -44,6 +45,20 @@ def _bit_31(system: System, call: Call) -> Seen:
     if call.fid == FFA.VERSION and call.w(1) & MBZ:
         yield system, with_arguments(call, x1=call.w(1) & ~MBZ), same
         yield system, with_arguments(call, x1=int(system.profile.version)), same
+        odd = Version(call.w(1) >> 16, call.w(1) & 0xFFFF)
+
+        def kept(after: System) -> System:
+            return after.having(replace(after.guest(call.caller), version=odd))
+
+        yield system, with_arguments(call, x1=int(system.profile.version)), kept
+
+
+def _no_count(system: System, call: Call) -> Iterator[Plan]:
+    """Who may ask for a count is told by its very version, which nobody has then."""
+    guest = system.guest(call.caller)
+    odd = guest.version is not None and guest.version.major >= MBZ >> 16
+    if call.fid == FFA.PARTITION_INFO_GET and call.w(5) and odd:
+        yield error(system.settled(guest), call, "", FfaError.INVALID_PARAMETERS)
 
 
 def _change_probe(machine: Machine) -> bool:
@@ -99,6 +114,7 @@ DEVIATIONS = [
         "a version with bit 31 set, which must be zero, is accepted",
         _bit_31_probe,
         sees=_bit_31,
+        does=_no_count,
         silent=True,
     ),
     Deviation("a change of version after other calls is not refused", _change_probe, says=_change),
