@@ -73,11 +73,11 @@ REASONS: Sequence[Reason] = (
     ),
     Reason(
         "a share that the SPMC answers by FFA_MEM_FRAG_RX fails, and its handle is dropped",
-        ("ffa_mem_share/argument/20e6bedd",),
+        ("ffa_mem_share/argument/20e6bedd", "ffa_mem_share/condition/2eb5ff17"),
     ),
     Reason(
         "FF-A is given up at this point: nothing reads what is cleared",
-        ("uninit_subscribers/assignment/73d2676d",),
+        ("uninit_subscribers/assignment/73d2676d", "ffa_probe/call/ec593a29"),
     ),
     Reason(
         "whether the SPMC reports FFA_VERSION is asked, and then used for nothing",
@@ -110,7 +110,11 @@ REASONS: Sequence[Reason] = (
     ),
     Reason(
         "a later minor version and the same one come to the same",
-        ("ffa_probe_fw/comparison/33974848", "ffa_probe_fw/bound/61aa7d68"),
+        (
+            "ffa_probe_fw/comparison/33974848",
+            "ffa_probe_fw/bound/61aa7d68",
+            "ffa_probe/comparison/ff42ca05",
+        ),
     ),
     Reason(
         "the answer is no version either way, and is looked at again",
@@ -136,6 +140,18 @@ REASONS: Sequence[Reason] = (
     Reason(
         "never reached: so many partitions as Xen takes always fit into a page",
         ("ffa_get_sp_partinfo/check/f92a1e3c",),
+    ),
+    Reason(
+        "an SPMC returns no bitmap that it was not asked for",
+        ("ffa_handle_notification_get/mask/f459886f",),
+    ),
+    Reason(
+        "the timer is set for the first guest that waits, which nobody else takes off the list",
+        ("ffa_teardown_timer_callback/condition/6ea77ecc*",),
+    ),
+    Reason(
+        "with which error a domain without FF-A is refused is between Xen and its toolstack",
+        ("ffa_domain_init/error/878f6da4",),
     ),
     Reason(
         "the name of an interrupt's handler is for Xen's console",

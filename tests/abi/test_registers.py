@@ -7,7 +7,8 @@ and wants them zero in the others.
 
 import pytest
 
-from ffashim import FFA, Machine, Reply, Spmc, Vm
+from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
+from ffashim.defaults import default_spmc
 from ffashim.traffic import SP, guest, handle_of, share
 
 HIGH = {f"x{n}": 0xA5A5_0000 + n for n in range(8, 18)}
@@ -69,8 +70,21 @@ def test_the_spmc_finds_nothing_in_registers_that_a_call_does_not_use(
     xen.raise_irq(spmc.sri)
     for vm in vms:
         vm.destroy()
-    soiled = [smc for smc in spmc.log if any(smc.request[USED.get(smc.fid, 7) + 1 :])]
-    assert not [str(smc) for smc in soiled if smc.fid != FFA.MSG_SEND_DIRECT_REQ2]
+    assert not soiled(spmc)
+
+
+def soiled(spmc: Spmc) -> list[str]:
+    """Requests with something in registers that they do not use."""
+    found = [smc for smc in spmc.log if any(smc.request[USED.get(smc.fid, 7) + 1 :])]
+    return [str(smc) for smc in found if smc.fid != FFA.MSG_SEND_DIRECT_REQ2]
+
+
+def test_nor_does_an_spmc_that_xen_gives_up_at_boot(xen: Machine) -> None:
+    world = default_spmc(xen.extension)
+    world.on(FFA.PARTITION_INFO_GET).error(FfaError.DENIED)
+    xen.boot(world)
+    assert world.calls(FFA.RXTX_MAP_64)
+    assert not soiled(world)
 
 
 @pytest.mark.parametrize("bits", [32, 64])

@@ -159,8 +159,7 @@ def test_a_partition_that_refuses_a_guest(xen: Machine, spmc: Spmc, status: FfaE
     assert (footprint(xen), spmc.residue(2)) == (before, [])
 
 
-@FORGETS
-@pytest.mark.parametrize(
+senseless = pytest.mark.parametrize(
     "answer",
     [
         pytest.param((FFA.SUCCESS_32,), id="no response"),
@@ -168,6 +167,19 @@ def test_a_partition_that_refuses_a_guest(xen: Machine, spmc: Spmc, status: FfaE
         pytest.param((FFA.MSG_SEND_DIRECT_RESP_32, 0, 1 << 31 | 7), id="another message's"),
     ],
 )
+
+
+@senseless
+def test_a_guest_of_which_a_partition_makes_no_sense_is_not_created(
+    xen: Machine, spmc: Spmc, answer: tuple[int, ...]
+) -> None:
+    on(spmc, CREATED, 0x8003).reply(*answer)
+    with pytest.raises(DomainError):
+        xen.create_vm(domid=1)
+
+
+@FORGETS
+@senseless
 def test_a_partition_that_answers_nonsense(
     xen: Machine, spmc: Spmc, answer: tuple[int, ...]
 ) -> None:
