@@ -248,6 +248,10 @@ MEM_FLAG_SHARE = 1 << 3
 MEM_FLAG_LEND = 2 << 3
 MEM_FLAG_DONATE = 3 << 3
 
+# Flags of FFA_MEM_RECLAIM (16.7).
+RECLAIM_CLEAR = 1 << 0
+RECLAIM_TIME_SLICE = 1 << 1
+
 HANDLE_HYP_FLAG = 1 << 63
 """Handle bit 63: allocated by the hypervisor; clear: by the SPMC (10.9.2)."""
 HANDLE_INVALID = (1 << 64) - 1

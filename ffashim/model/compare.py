@@ -129,6 +129,9 @@ def _memory(call: Call, outcome: Outcome, seen: Observation) -> Iterator[str]:
         after = seen.after[page]
         if outcome.rx is not None and buffers and page == (receiver, buffers.rx):
             yield from outcome.rx.wrong(before, after)
+        elif page[0] == call.caller and page[1] in outcome.cleared:
+            if any(after):
+                yield f"memory of guest {page[0]:#x} at {page[1]:#x} was not cleared"
         elif before != after:
             at = next(n for n in range(PAGE_SIZE) if before[n] != after[n])
             yield f"memory of guest {page[0]:#x} at {page[1] + at:#x} has changed"

@@ -8,7 +8,7 @@ takes the initiative; memory runs out; time passes. Everything happens to a `Pai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -20,6 +20,7 @@ from ffashim.machine import Machine
 from ffashim.memory import PAGE, P2m
 from ffashim.model import inputs, structures
 from ffashim.model.deviation import Deviation
+from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, Refusal, Request
 from ffashim.model.pair import Pair
 from ffashim.model.state import Guest
 from ffashim.reply import Reply
@@ -60,6 +61,14 @@ ANSWERS = [
 codes = st.sampled_from([*FfaError, 0, 1, -99])
 
 
+def none_or(
+    whats: Iterable[Request], by: st.SearchStrategy[int]
+) -> st.SearchStrategy[Refusal | None]:
+    """Nothing is refused, or, now and then, one of these."""
+    some = st.builds(lambda what, code: Refusal(what, int(code)), st.sampled_from([*whats]), by)
+    return st.none() | st.none() | some
+
+
 class Conversations(RuleBasedStateMachine):
     """A system of guests. The first one of each conversation speaks FF-A from the start."""
 
@@ -91,10 +100,12 @@ class Conversations(RuleBasedStateMachine):
 
     # --- what rules are made of -----------------------------------------------------------------
 
-    def admit(self, bits: int, vcpus: int, version: int) -> None:
-        """Let a guest come."""
-        vm = self.pair.guest(bits, vcpus)
-        if version:
+    def admit(
+        self, bits: int, vcpus: int, version: int, refusal: Refusal | None = None, scarce: int = 0
+    ) -> None:
+        """Let a guest come, unless the secure world or the lack of memory keeps it away."""
+        vm = self.pair.attempt(bits, vcpus, refusal=refusal, scarce=scarce)
+        if vm is not None and version:
             self.say(vm, [FFA.VERSION, version])
             self.say(vm, [FFA.ID_GET])
 
@@ -135,16 +146,16 @@ class Conversations(RuleBasedStateMachine):
     # --- guests come and go ---------------------------------------------------------------------
 
     @precondition(lambda self: len(self.pair.vms) < CROWD)
-    @rule(who=newcomers)
-    def come(self, who: tuple[int, int, int]) -> None:
+    @rule(who=newcomers, refusal=none_or(BIRTH, codes), scarce=st.sampled_from([0, 0, 0, 1, 2, 3]))
+    def come(self, who: tuple[int, int, int], refusal: Refusal | None, scarce: int) -> None:
         """One more guest."""
-        self.admit(*who)
+        self.admit(*who, refusal, scarce)
 
     @precondition(lambda self: len(self.pair.vms) > 1)
-    @rule(who=whose)
-    def go(self, who: int) -> None:
+    @rule(who=whose, refusal=none_or(DEATH, st.sampled_from(FOR_GOOD)))
+    def go(self, who: int, refusal: Refusal | None) -> None:
         """One guest less."""
-        self.pair.destroy(self.vm(who))
+        self.pair.destroy(self.vm(who), refusal)
 
     @rule(who=whose, vcpu=st.integers(0, 2), value=st.booleans())
     def vcpu_goes_on_or_off(self, who: int, vcpu: int, value: bool) -> None:

@@ -19,6 +19,8 @@ from ffashim.ffa import (
     MEM_FLAG_SHARE,
     MEM_PERM_RW,
     PAGE_SIZE,
+    RECLAIM_CLEAR,
+    RECLAIM_TIME_SLICE,
     V1_1,
     FfaError,
     Version,
@@ -33,8 +35,7 @@ INVALID, DENIED = FfaError.INVALID_PARAMETERS, FfaError.DENIED
 NOT_SUPPORTED, NO_MEMORY = FfaError.NOT_SUPPORTED, FfaError.NO_MEMORY
 REFUSED = (INVALID, NOT_SUPPORTED, DENIED)
 """Of what a relayer need not support, FF-A does not say how it says so."""
-RECLAIM_FLAGS = 3
-"""Clear the memory, and time slicing (16.7)."""
+RECLAIM_FLAGS = RECLAIM_CLEAR | RECLAIM_TIME_SLICE
 
 
 @dataclass
@@ -265,4 +266,6 @@ def mem_reclaim(system: System, guest: Guest, call: Call) -> Iterator[Plan]:
     arguments = (exactly(call.w(1), "handle"), exactly(call.w(2), "handle"))
     registers = request(FFA.MEM_RECLAIM, *arguments, exactly(call.w(3), "flags"))
     done = success(system, call, "16.7", after=after)
+    if call.w(3) & RECLAIM_CLEAR:
+        done = replace(done, cleared=frozenset(region.pages))
     yield relayed(system, call, "16.7", registers, lambda _: [done])

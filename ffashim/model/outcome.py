@@ -34,6 +34,7 @@ class Outcome:
 
     rule: where FF-A says so. after: how things stand then.
     rx: what lands in RX, None is nothing; receiver: whose, None is the caller's.
+    cleared: pages of the caller's that hold nothing but zeros then.
     interrupted: guests that must be told by the interrupt for notifications; reminded: those that
         may be told again, as they have not looked yet.
     learn: what registers together tell. known: defects of the tree that it is due to.
@@ -44,6 +45,7 @@ class Outcome:
     rule: str
     rx: Contents | None = None
     receiver: int | None = None
+    cleared: frozenset[int] = frozenset()
     interrupted: frozenset[int] = frozenset()
     reminded: frozenset[int] = frozenset()
     learn: Learn | None = field(default=None, compare=False)

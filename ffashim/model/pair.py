@@ -14,12 +14,13 @@ from ffashim.defaults import default_spmc, partitions
 from ffashim.descriptors import PartitionInfo
 from ffashim.errors import FfashimError
 from ffashim.ffa import FFA, ID_SECURE, PARTITION_INFO_COUNT_ONLY, FfaError, Version
-from ffashim.machine import Machine
+from ffashim.machine import DomainError, Machine
 from ffashim.memory import PAGE, P2m
 from ffashim.model.compare import Fit, Misfit, Observation, explain, match
 from ffashim.model.deviation import Deviation, deviating
 from ffashim.model.exchange import Plan, Smc
 from ffashim.model.interrupt import schedule_receivers
+from ffashim.model.lifecycle import Refusal, not_excused
 from ffashim.model.profile import Profile
 from ffashim.model.registers import LOW, Call
 from ffashim.model.rules import modelled, predict
@@ -130,20 +131,56 @@ class Pair:
         self._steps: list[Step] = []
         self._who: dict[Vm, Who] = {}
         self._sent: dict[int, bytes] = {}
+        self._spoilt: set[int] = set()
+        """Domain IDs that cannot be used again: the secure world has something of theirs."""
         self.spmc.witness = self._witness
 
     # --- guests ----------------------------------------------------------------------------------
 
     def guest(self, bits: int = 64, vcpus: int = 1, domid: int | None = None) -> Vm:
         """Create a guest that has said nothing yet; its domain ID is the lowest that is free."""
+        vm = self.attempt(bits, vcpus, domid)
+        assert vm is not None, "only what was refused is an excuse"
+        return vm
+
+    def attempt(
+        self,
+        bits: int = 64,
+        vcpus: int = 1,
+        domid: int | None = None,
+        refusal: Refusal | None = None,
+        scarce: int = 0,
+    ) -> Vm | None:
+        """Create a guest, if the secure world has it and there is memory. None if not.
+
+        refusal: what of `lifecycle.BIRTH` is refused. scarce: as in `call`.
+        """
         self._behave()
         if domid is None:
-            taken = {vm.domid for vm in self.machine.vms.values()}  # zombies among them
-            taken |= {n - 1 for n in self.spmc.state.bitmaps}
+            taken = {vm.domid for vm in self.machine.vms.values()} | self._spoilt
             domid = next(n for n in itertools.count(1) if n not in taken)
         who = Who(1 + max((each.number for each in self._who.values()), default=-1))
-        self._steps.append(Step("guest", (bits,), {"vcpus": vcpus, "domid": domid}, who))
-        vm = self.machine.create_vm(bits=bits, vcpus=vcpus, domid=domid, ram_pages=RAM_PAGES)
+        how = {"vcpus": vcpus, "domid": domid, "refusal": refusal, "scarce": scarce}
+        excused = refusal is not None or scarce > 0
+        self._steps.append(Step("attempt" if excused else "guest", (bits,), how, who))
+        rule = refusal.plant(self.spmc) if refusal else None
+        blocks = len(self.machine.heap)
+        if scarce:
+            self.machine.fail_allocation(scarce)
+        try:
+            vm = self.machine.create_vm(bits=bits, vcpus=vcpus, domid=domid, ram_pages=RAM_PAGES)
+        except DomainError as error:
+            if not scarce and not (rule and rule.used):
+                raise Disagreement(
+                    f"no guest, though nothing was refused: {error}", self.script
+                ) from error
+            more = len(self.machine.heap) - blocks
+            self._gone(domid, [*([f"{more} blocks of Xen's heap"] if more else []),
+                               *self.spmc.residue(domid + 1)], "abandons")  # fmt: skip
+            return None
+        finally:
+            self.machine.fail_allocation(0, 0)
+            self._behave()
         self._who[vm] = who
         vm.memory.allocate(RAM_PAGES)  # the test deals them out itself
         guest = Guest(vm.id, bits, (vm.memory.base, vm.memory.end), vcpus)
@@ -151,11 +188,13 @@ class Pair:
         self.vms.append(vm)
         return vm
 
-    def destroy(self, vm: Vm) -> None:
+    def destroy(self, vm: Vm, refusal: Refusal | None = None) -> None:
         """Destroy a guest: nothing of it is left, once partitions work for it no longer and do
         not use its memory.
+
+        refusal: what of `lifecycle.DEATH` is refused.
         """
-        self._note("destroy", vm)
+        self._note("destroy", vm, **({"refusal": refusal} if refusal else {}))
         self._behave()
         for sp, running in list(self.spmc.state.running.items()):
             if running.request[1] >> 16 & 0xFFFF == vm.id:
@@ -163,12 +202,23 @@ class Pair:
         for handle, share in list(self.spmc.memory.shares.items()):
             for sp in share.retrieved if share.sender == vm.id else ():
                 self.spmc.memory.relinquish(sp, handle)
+        rule = refusal.plant(self.spmc) if refusal else None
         freed = vm.destroy()
+        self._behave()
         self.vms.remove(vm)
         self.states = frozenset(state.without(vm.id) for state in self.states)
         left = [] if freed else ["memory that Xen still holds"]
         left += self.spmc.residue(vm.id)
-        if left := [each for each in left if not self._knows("leaves", each)]:
+        if left and rule and rule.used:
+            self._spoilt.add(vm.domid)
+            left = [*not_excused(left, refusal)]
+        self._gone(vm.domid, left, "leaves")
+
+    def _gone(self, domid: int, left: Sequence[str], known: str) -> None:
+        """A domain is no more. What is left of it, spoils its ID if it is a known defect."""
+        if left:
+            self._spoilt.add(domid)
+        if left := [each for each in left if not self._knows(known, each)]:
             raise Disagreement("\n".join(["of a guest that is gone is left:", *left]), self.script)
 
     def _behave(self) -> None:
@@ -444,8 +494,9 @@ class Pair:
     def take(self, step: Step) -> None:
         """Do what a step of another pair's did. Raises LookupError if its guest is not here."""
         if step.made is not None:
-            vm = self.guest(*step.arguments, **step.options)
-            self._who[vm] = step.made
+            vm = self.attempt(*step.arguments, **step.options)
+            if vm is not None:
+                self._who[vm] = step.made
             self._steps[-1] = step
             return
         guests = {who: vm for vm, who in self._who.items()}

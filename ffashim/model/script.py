@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -82,12 +83,16 @@ class Script:
         lines = [f"pair = Pair({', '.join(['xen', *options])})", *map(str, self.steps)]
         body = "\n".join(f"    {line}" for line in lines)
         structures = sorted(each.__name__ for each in _STRUCTURES if f"{each.__name__}(" in body)
+        kinds = [
+            name for name in ("FrameworkMessage", "Version") if re.search(rf"\b{name}\b", body)
+        ]
         imports = [
             "from uuid import UUID\n" if "UUID(" in body else "",
             f"from ffashim import FFA, Machine{', P2m' if 'P2m.' in body else ''}",
             f"from ffashim.descriptors import {', '.join(structures)}" if structures else "",
-            "from ffashim.ffa import Version" if "Version(" in body else "",
+            f"from ffashim.ffa import {', '.join(kinds)}" if kinds else "",
             f"from ffashim.model import Pair{', known_of' if self.known else ''}",
+            "from ffashim.model.lifecycle import Refusal" if "Refusal(" in body else "",
         ]
         head = "def test_xen_does_what_the_model_says(xen: Machine) -> None:"
         return "\n".join([*filter(None, imports), "", "", head, body])

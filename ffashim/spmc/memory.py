@@ -24,6 +24,8 @@ from ffashim.ffa import (
     MEM_PERM_RO,
     MEM_PERM_RW,
     PAGE_SIZE,
+    RECLAIM_CLEAR,
+    RECLAIM_TIME_SLICE,
     V1_0,
     V1_1,
     V1_2,
@@ -36,9 +38,6 @@ from ffashim.spmc.topic import Abis, Topic
 
 _INVALID = error(FfaError.INVALID_PARAMETERS)
 _DENIED = error(FfaError.DENIED)
-
-RECLAIM_CLEAR = 1 << 0
-RECLAIM_TIME_SLICE = 1 << 1
 
 
 def faults(t: MemoryTransaction, length: int, version: Version) -> Iterator[str]:

@@ -16,6 +16,7 @@ from ffashim.model.deviations import (
     buffers,
     discovery,
     features,
+    lifecycle,
     memory,
     messages,
     notifications,
@@ -30,6 +31,7 @@ DEVIATIONS: list[Deviation] = [
     *messages.DEVIATIONS,
     *memory.DEVIATIONS,
     *notifications.DEVIATIONS,
+    *lifecycle.DEVIATIONS,
 ]
 """In the order in which they add up."""
 

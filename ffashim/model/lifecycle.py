@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guests come and go: what the secure world may refuse then, and what may be left of a guest.
+
+The SPMC makes and destroys a bitmap of notifications for each guest (17.1, 17.2), unmaps its
+buffers (13.7), and partitions that asked for it are told of its beginning and end (18.3). What the
+SPMC refuses is its own to keep; all the rest must be gone.
+
+That a partition is not ready for a guest's end, and that memory cannot be reclaimed, is for
+tests/abi: no tree is known that survives the one, or gives up on the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ffashim.ffa import FFA, FfaError, FrameworkMessage
+from ffashim.spmc import Spmc
+from ffashim.spmc.script import Rule
+
+Request = FFA | FrameworkMessage
+"""What the SPMC is asked for, or what a partition is told."""
+
+BIRTH: tuple[Request, ...] = (FFA.NOTIFICATION_BITMAP_CREATE, FrameworkMessage.VM_CREATED)
+"""What may be refused as a guest comes: there may be no guest then."""
+DEATH: Mapping[Request, str] = {
+    FFA.NOTIFICATION_BITMAP_DESTROY: r"notification bitmap",
+    # The SPMC may still use them, so that Xen may not.
+    FFA.RXTX_UNMAP: r"RX/TX buffers|memory that Xen still holds",
+    FrameworkMessage.VM_DESTROYED: r"was not told",
+}
+"""What may be refused as a guest goes, and a regular expression for what may be left then."""
+FOR_GOOD = (FfaError.DENIED, FfaError.INVALID_PARAMETERS, FfaError.NO_MEMORY, FfaError.ABORTED)
+"""Refusals that waiting does not help against."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The SPMC, or a partition, refuses something once. code: by which status."""
+
+    what: Request
+    code: int
+
+    def plant(self, spmc: Spmc) -> Rule:
+        """Let it happen the next time."""
+        if isinstance(self.what, FrameworkMessage):
+            request = spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(self.what)
+            return request.status(self.code, times=1)
+        return spmc.on(self.what).error(self.code, times=1)
+
+
+def not_excused(left: list[str], refusal: Refusal | None) -> Iterator[str]:
+    """Yield what is left of a guest that is gone though nobody has refused to let it go."""
+    for each in left:
+        if refusal is None or not re.search(DEATH[refusal.what], each):
+            yield each
