@@ -46,6 +46,8 @@ missing = st.sampled_from(
     [(), (), (), (), (), (), (FFA.RX_ACQUIRE, FFA.MSG_SEND2), (FFA.MSG_SEND_DIRECT_REQ2,)]
 )
 """What the SPMC does not implement."""
+unwilling = st.sampled_from([None] * 9 + [FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET, FFA.RX_RELEASE])
+"""What the SPMC refuses at boot."""
 REFUSABLE = [
     FFA.RXTX_MAP_64, FFA.RXTX_UNMAP, FFA.RX_ACQUIRE, FFA.RX_RELEASE, FFA.MEM_SHARE_64,
     FFA.MEM_RECLAIM, FFA.MSG_SEND2, FFA.NOTIFICATION_BIND, FFA.NOTIFICATION_UNBIND,
@@ -82,6 +84,7 @@ class Conversations(RuleBasedStateMachine):
         count=worlds,
         below=spmcs,
         without=missing,
+        unwilling=unwilling,
         first=crowds,
     )
     def boot(
@@ -89,12 +92,14 @@ class Conversations(RuleBasedStateMachine):
         count: int | None,
         below: str | None,
         without: tuple[FFA, ...],
+        unwilling: FFA | None,
         first: list[tuple[int, int, int]],
     ) -> None:
         """Boot, and let the first guests come."""
-        if below is None and not self.machine.extension.enabled("FFA_VM_TO_VM"):
-            below = ""  # there would be no FF-A at all
-        self.pair = Pair(self.machine, count, self.deviations, below, without)
+        if not self.machine.extension.enabled("FFA_VM_TO_VM"):
+            # Otherwise there would be no FF-A at all.
+            below, unwilling = below or "", None
+        self.pair = Pair(self.machine, count, self.deviations, below, without, unwilling)
         for each in first:
             self.admit(*each)
 
@@ -398,7 +403,7 @@ class Conversations(RuleBasedStateMachine):
     @rule(who=whose, sp=inputs.partitions, payload=structures.payloads)
     def partition_sends_a_message(self, who: int, sp: int, payload: bytes) -> None:
         """A partition sends a guest an indirect message."""
-        if self.pair.spmc.version is not None:
+        if self.pair.firmware:
             self.pair.send(sp, self.vm(who), payload)
 
     @rule(who=whose, registers=inputs.requests)
@@ -414,7 +419,7 @@ class Conversations(RuleBasedStateMachine):
         """A partition does not finish at once: the guest runs it again."""
         vm = self.vm(who)
         fid = FFA.MSG_SEND_DIRECT_REQ_32
-        if not self.pair.may_call(vm, fid) or self.pair.spmc.version is None:
+        if not self.pair.may_call(vm, fid) or not self.pair.firmware:
             return
         self.pair.preempt(fid, times)
         self.say(vm, [fid, inputs.SELF << 16 | sp, 0, 1, 2, 3])

@@ -97,6 +97,8 @@ class Pair:
     deviations: defects that its tree is known to have.
     below: the version of the SPMC, "" for the highest that the tree takes, None for no SPMC.
     without: functions that the SPMC does not implement.
+    unwilling: a function that the SPMC refuses at boot, once. Whether a hypervisor does without it
+        or without an SPMC is its own choice.
 
     The model may not know which of several states the machine is in, as FF-A leaves some things
     open: it goes on with all that fit what was seen.
@@ -109,6 +111,7 @@ class Pair:
         deviations: Iterable[Deviation] = (),
         below: str | None = "",
         without: Sequence[FFA] = (),
+        unwilling: FFA | None = None,
     ) -> None:
         profile = profile_of(machine)
         self.machine = machine
@@ -117,8 +120,12 @@ class Pair:
         self.known: set[str] = set()
         """What known defects have shown."""
         self.spmc = _world(machine, partitions, below, without)
+        if unwilling is not None:
+            self.spmc.on(unwilling).error(FfaError.DENIED, times=1)
         machine.boot(self.spmc)
-        self.states = frozenset({System(profile, _secure(self.spmc))})
+        self._behave()
+        given_up = {System(profile)} if unwilling is not None else set()
+        self.states = frozenset({System(profile, _secure(self.spmc))} | given_up)
         self.vms: list[Vm] = []
         """Guests that live."""
         self.calls = 0
@@ -127,6 +134,7 @@ class Pair:
             **({"partitions": partitions} if partitions is not None else {}),
             **({"below": below} if below != "" else {}),
             **({"without": tuple(without)} if without else {}),
+            **({"unwilling": unwilling} if unwilling is not None else {}),
         }
         self._steps: list[Step] = []
         self._who: dict[Vm, Who] = {}
@@ -134,6 +142,11 @@ class Pair:
         self._spoilt: set[int] = set()
         """Domain IDs that cannot be used again: the secure world has something of theirs."""
         self.spmc.witness = self._witness
+
+    @property
+    def firmware(self) -> bool:
+        """Whether the hypervisor uses the secure world, for all that is known."""
+        return all(state.secure.version is not None for state in self.states)
 
     # --- guests ----------------------------------------------------------------------------------
 
