@@ -292,7 +292,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(
         who=whose,
-        make=structures.transactions,
+        makes=st.lists(structures.transactions, min_size=1, max_size=4),
         off=st.sampled_from([0] * 9 + [-1, 1, 16, -16]),
         fid=st.sampled_from([FFA.MEM_SHARE_64, FFA.MEM_SHARE_32]),
         wrong=st.sampled_from([None] * 12 + [Version(1, 0), Version(1, 1), Version(1, 2)]),
@@ -301,23 +301,25 @@ class Conversations(RuleBasedStateMachine):
     def share_memory(
         self,
         who: int,
-        make: structures.Maker,
+        makes: list[structures.Maker],
         off: int,
         fid: FFA,
         wrong: Version | None,
         scarce: int,
     ) -> None:
-        """Share memory with a partition, by a descriptor that may be bent."""
+        """Share memory with a partition, by descriptors that may be bent."""
         vm = self.vm(who)
         tx = self.prepare(vm)
         if tx is None or not self.pair.may_call(vm, fid):
             return
-        structure, version = make(vm.id), wrong or self.version(vm)
-        self.pair.put(vm, tx, structure, version)
-        length = max(0, len(structure.encode(version)) + off)
         if vm.bits == 32:
             fid = FFA.MEM_SHARE_32
-        self.say(vm, [fid, length, length], scarce=scarce)
+        version = wrong or self.version(vm)
+        for make in makes:
+            structure = make(vm.id)
+            self.pair.put(vm, tx, structure, version)
+            length = max(0, len(structure.encode(version)) + off)
+            self.say(vm, [fid, length, length], scarce=scarce)
 
     @rule(
         who=whose,
