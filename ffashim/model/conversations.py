@@ -46,7 +46,7 @@ missing = st.sampled_from(
     [(), (), (), (), (), (), (FFA.RX_ACQUIRE, FFA.MSG_SEND2), (FFA.MSG_SEND_DIRECT_REQ2,)]
 )
 """What the SPMC does not implement."""
-unwilling = st.sampled_from([None] * 9 + [FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET, FFA.RX_RELEASE])
+unwilling = st.sampled_from([None] * 9 + [FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET])
 """What the SPMC refuses at boot."""
 REFUSABLE = [
     FFA.RXTX_MAP_64, FFA.RXTX_UNMAP, FFA.RX_ACQUIRE, FFA.RX_RELEASE, FFA.MEM_SHARE_64,
