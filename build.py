@@ -34,6 +34,7 @@ import cffi
 from cffi.recompiler import make_c_source
 
 from ffashim.errors import BuildError
+from ffashim.sanitizers import SANITIZERS, Sanitizer
 
 STUBS = Path(__file__).resolve().parent / "stubs"
 
@@ -159,6 +160,8 @@ class Recipe:
     """Further flags for every file and for the link."""
     coverage: bool = False
     """Count what is executed of the tree's files."""
+    sanitize: tuple[str, ...] = ()
+    """Names of `SANITIZERS` to compile the tree's files with."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,13 @@ class _Build:
     def __init__(self, recipe: Recipe, work: Path, name: str, progress: Progress) -> None:
         self.recipe, self.work, self.name, self.progress = recipe, work, name, progress
         self.cc = shlex.split(recipe.cc)
-        self.flags = (*recipe.flags, *(["-DFFASHIM_COVERAGE"] if recipe.coverage else []))
+        sanitizers = [SANITIZERS[name] for name in recipe.sanitize]
+        self.flags = (
+            *recipe.flags,
+            *(["-DFFASHIM_COVERAGE"] if recipe.coverage else []),
+            *(word for each in sanitizers for word in (f"-D{each.macro}", *each.defines)),
+        )
+        self.checks = tuple(word for each in sanitizers for word in self._checks(each))
         self.xen_include = xen_include(recipe.xen, work / "include")
         self.notes: list[str] = []
         self._steps: dict[Path, Step] = {}
@@ -337,16 +346,31 @@ class _Build:
 
     # --- compiling -----------------------------------------------------------------------------
 
+    def _checks(self, sanitizer: Sanitizer) -> tuple[str, ...]:
+        """Return what the compiler takes of a sanitizer's options."""
+        command = [*self.cc, "-Werror", "-fsyntax-only", "-x", "c", os.devnull]
+        said = ""
+        for flags in sanitizer.flags:
+            done = _capture([*command, *flags])
+            if done.returncode == 0:
+                return flags
+            said = said or done.stderr.strip()
+        raise BuildError(
+            f"--sanitize={sanitizer.name}: {self.recipe.cc} has nothing for it; gcc from 12 on and "
+            f"clang from 14 on have, see --cc.\n{said}"
+        )
+
     def _xen(self, source: Path) -> Path:
         relative = source.relative_to(self.recipe.xen).with_suffix("")
         counted = COVERAGE if self.recipe.coverage else ()
-        flags = (*XEN, *XEN_REFUSED, *self.xen_include, *counted)
+        flags = (*XEN, *XEN_REFUSED, *self.xen_include, *self.checks, *counted)
         stem = "ffashim-xen-" + "-".join(relative.parts)
         return self._compile(source, stem, *flags, refused=XEN_REFUSED_TOO)
 
     def _machine(self, source: Path, defines: Sequence[str]) -> Path:
         flags = (*XEN, "-DFFASHIM_STUBS", *defines, *WARN, *MACHINE_QUIET, *self.xen_include)
-        return self._compile(source, f"ffashim-xen-machine-{source.stem}", *flags)
+        stem = f"ffashim-xen-machine-{source.stem}"
+        return self._compile(source, stem, *flags, *self.checks)
 
     def _host(self, source: Path) -> Path:
         own = STUBS in source.parents

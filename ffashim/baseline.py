@@ -7,7 +7,7 @@ in that way. Only the tree from before can tell the two apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,14 @@ def machine_of(extension: Extension) -> Machine:
     return machine
 
 
-def build(tree: Tree, settings: Mapping[str, str], cc: str) -> Extension:
+def build(
+    tree: Tree, settings: Mapping[str, str], cc: str, sanitize: Sequence[str] = ()
+) -> Extension:
     """Build a baseline in the variant nearest to the one under test.
 
     A symbol that the baseline does not have, as a change may introduce it, is left out.
     """
-    return loader.build(tree, nearest(tree, settings), cc=cc)
+    return loader.build(tree, nearest(tree, settings), cc=cc, sanitize=sanitize)
 
 
 def lacks(

@@ -35,6 +35,8 @@ class Report:
     """Xen's file and line."""
     backtrace: tuple[str, ...] = ()
     """Innermost first: function, file and line."""
+    memory: tuple[str, ...] = ()
+    """Who has allocated, and freed, the memory that was misused, where that is known."""
     locks: tuple[Lock, ...] = ()
     """Locks held at that moment, by any CPU."""
     waits: tuple[Lock, ...] = ()
@@ -68,6 +70,7 @@ class XenFault(FfashimError):
         at = f"\n  at {report.where}" if report.where else ""
         sections: Sequence[tuple[str, Sequence[object]]] = (
             ("called from", report.backtrace),
+            ("the memory was", report.memory),
             ("locks held", report.locks),
             ("waiting for", report.waits),
             ("console", report.console),
@@ -139,6 +142,15 @@ class XenUnmodelled(XenFault):
     """Xen called a part of itself that this machine does not have."""
 
     headline = "not modelled"
+
+
+class XenUndefined(XenFault):
+    """C gives no meaning to what was done: a shift too far, an index out of its array.
+
+    Only seen in a build with --sanitize=undefined.
+    """
+
+    headline = "undefined behaviour"
 
 
 class Blocked(FfashimError):

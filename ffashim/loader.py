@@ -32,7 +32,7 @@ from typing import Any
 
 import cffi
 
-from ffashim import kconfig, paths
+from ffashim import kconfig, paths, sanitizers
 from ffashim.errors import BuildError, CacheError
 from ffashim.source import Tree, hash_files
 
@@ -41,6 +41,8 @@ DEFAULTS: Mapping[str, str] = {"DEBUG": "y"}
 
 Progress = Callable[[str], None]
 
+_DECIDING = (__file__, kconfig.__file__, sanitizers.__file__)
+"""Our own modules on which it depends what comes of a tree, beside build.py."""
 _WORK = "work-"
 """How the name of a directory starts in which something is built."""
 _FAILED = "failed"
@@ -80,7 +82,24 @@ class Extension:
             for name in ("FFA_VM_TO_VM", "DEBUG")
             if name in self.record["symbols"]
         ]
+        shown[len(shown) :] = [f"sanitize={','.join(names)}"] if (names := self.sanitize) else []
         return f"{self.record['tree']} [{' '.join(shown)}, {self.record['cc']}]"
+
+    @property
+    def sanitize(self) -> tuple[str, ...]:
+        """The names of the sanitizers that are built in."""
+        return tuple(self.record.get("sanitize", ()))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What of a build is chosen, beside the tree."""
+
+    settings: Mapping[str, str]
+    cc: str
+    flags: tuple[str, ...] = ()
+    coverage: bool = False
+    sanitize: tuple[str, ...] = ()
 
 
 def build(
@@ -90,6 +109,7 @@ def build(
     cc: str = "cc",
     flags: Sequence[str] = (),
     coverage: bool = False,
+    sanitize: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Extension:
     """Build the tree's mediator, or find what was built before.
@@ -97,11 +117,18 @@ def build(
     settings: Kconfig symbols, without CONFIG_, to values as in .config, on top of DEFAULTS.
     cc: the compiler's command. flags: further ones for compiler and linker.
     coverage: count what is executed of the tree's files; see `ffashim.coverage`.
+    sanitize: names of `ffashim.sanitizers.SANITIZERS`.
 
     Raises BuildError, ConfigError or CacheError. Safe to call from many processes at once.
     """
-    wanted = {**DEFAULTS, **(settings or {})}
-    key = _key(tree, wanted, cc, flags, coverage)
+    asked = _Asked(
+        {**DEFAULTS, **(settings or {})},
+        cc,
+        tuple(flags),
+        coverage,
+        sanitizers.ordered(sanitize),
+    )
+    key = _key(tree, asked)
     directory = paths.cache_dir() / "builds" / key
     if found := _find(directory, tree):
         return found
@@ -112,7 +139,7 @@ def build(
             if found := _find(directory, tree):
                 return found
             _sweep(directory)
-            return _build(tree, wanted, cc, tuple(flags), coverage, directory, progress)
+            return _build(tree, asked, directory, progress)
 
 
 def build_apart(
@@ -123,29 +150,27 @@ def build_apart(
 
     Raises as `build` does.
     """
-    wanted = {**DEFAULTS, **(settings or {})}
     _identity(cc)
-    built, record = _make(tree, wanted, cc, (), False, work, None)
+    built, record = _make(tree, _Asked({**DEFAULTS, **(settings or {})}, cc), work, None)
     return Extension(built.extension, _record(tree, record)), built
 
 
 # --- what was asked for --------------------------------------------------------------------------
 
 
-def _key(
-    tree: Tree, settings: Mapping[str, str], cc: str, flags: Sequence[str], coverage: bool
-) -> str:
-    asked = [
+def _key(tree: Tree, asked: _Asked) -> str:
+    parts = [
         os.path.realpath(tree.xen),
         [patch.sha256 for patch in tree.patches],
-        sorted(settings.items()),
-        _identity(cc),
-        list(flags),
-        coverage,
+        sorted(asked.settings.items()),
+        _identity(asked.cc),
+        list(asked.flags),
+        asked.coverage,
+        list(asked.sanitize),
         _ourselves(),
         [sys.implementation.cache_tag, platform.machine(), cffi.__version__],
     ]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def _identity(cc: str) -> list[Any]:
@@ -169,7 +194,7 @@ def _identity(cc: str) -> list[Any]:
 def _ourselves() -> str:
     """Return a hash of our own C, of what compiles it and of what configures it."""
     digest = hashlib.sha256()
-    ours = [paths.BUILD_PY, Path(__file__), Path(kconfig.__file__)]
+    ours = [paths.BUILD_PY, *(Path(each) for each in _DECIDING)]
     for path in (*ours, *sorted(paths.STUBS.rglob("*.[chl]*"))):
         if path.is_file():
             digest.update(path.name.encode())
@@ -293,18 +318,10 @@ def _sha256(path: Path | str) -> str:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
-def _build(
-    tree: Tree,
-    settings: Mapping[str, str],
-    cc: str,
-    flags: tuple[str, ...],
-    coverage: bool,
-    directory: Path,
-    progress: Progress | None,
-) -> Extension:
+def _build(tree: Tree, asked: _Asked, directory: Path, progress: Progress | None) -> Extension:
     started = time.time_ns()
     with _work(directory) as work:
-        built, record = _make(tree, settings, cc, flags, coverage, work, progress)
+        built, record = _make(tree, asked, work, progress)
         defconfig = tree.xen / "arch/arm/configs/arm64_defconfig"
         inputs = {*built.dependencies, *tree.xen.rglob("Kconfig*"), defconfig}
         extension = directory / built.extension.name
@@ -332,19 +349,16 @@ def _build(
 
 
 def _make(
-    tree: Tree,
-    settings: Mapping[str, str],
-    cc: str,
-    flags: tuple[str, ...],
-    coverage: bool,
-    work: Path,
-    progress: Progress | None,
+    tree: Tree, asked: _Asked, work: Path, progress: Progress | None
 ) -> tuple[Any, dict[str, Any]]:
     """Build in an empty directory. Return the `Built` of build.py, and what to remember of it."""
-    configuration = kconfig.configure(tree.xen, settings, cc=cc)
+    cc = asked.cc
+    configuration = kconfig.configure(tree.xen, asked.settings, cc=cc)
     recipe_module = _build_py()
     # A name of its own for each content: two builds can live in one interpreter.
-    recipe = recipe_module.Recipe(tree.xen, configuration.autoconf, cc, flags, coverage)
+    recipe = recipe_module.Recipe(
+        tree.xen, configuration.autoconf, cc, asked.flags, asked.coverage, asked.sanitize
+    )
     name = f"_ffashim_{os.urandom(8).hex()}"
     try:
         built = recipe_module.build(recipe, work, name, progress)
@@ -362,7 +376,8 @@ def _make(
         "symbols": list(kconfig.variants(tree.xen, cc=cc)),
         "cc": cc,
         "compiler": _version(cc),
-        "flags": list(flags),
+        "flags": list(asked.flags),
+        "sanitize": list(asked.sanitize),
         "files": {
             each.path: {"sha256": each.sha256, "blob": each.blob}
             for each in hash_files(built.sources, tree.root)

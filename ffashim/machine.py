@@ -8,7 +8,7 @@ import errno
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag
 from types import ModuleType
 from typing import Any, Protocol
@@ -534,24 +534,29 @@ class Machine:
                 text,
                 where=where,
                 backtrace=tuple(map(str, places)),
+                memory=self._sites(raw),
                 locks=self._locks(),
                 waits=self._all_waits(),
             ),
         )
 
+    def _sites(self, raw: Any) -> tuple[str, ...]:
+        """Return who has allocated and freed the memory that a report is about."""
+        allocated = self._site(raw.allocated_by, raw.allocated_outer)
+        sites = (("allocated", allocated), ("freed", self._site(raw.freed_by)))
+        return tuple(f"{what} by {place}" for what, place in sites if place)
+
+    def _site(self, caller: int, outer: int = 0) -> Place | None:
+        """Return where the machine was called from, past an inline function of a header's."""
+        table = symbols(self.extension.path)
+        places = [table.place(offset - 1) for offset in (caller, outer) if offset]
+        return next((each for each in places if not each.file.endswith(".h")), None) or (
+            places[0] if places else None
+        )
+
     def _stop(self, kind: type[XenFault], report: Report) -> None:
         console = tuple(str(line) for line in self.console[-10:])
-        fault = kind(
-            Report(
-                report.text,
-                report.where,
-                report.backtrace,
-                report.locks,
-                report.waits,
-                console,
-                self.history,
-            )
-        )
+        fault = kind(replace(report, console=console, calls=self.history))
         self.stopped = fault
         raise fault
 
@@ -756,9 +761,10 @@ class Machine:
     def heap(self) -> list[HeapBlock]:
         """Blocks of Xen's heap that are in use."""
         raw = self.ffi.new("ffashim_block[]", 4096)
-        table = symbols(self.extension.path)
         return [
-            HeapBlock(int(raw[n].serial), int(raw[n].size), str(table.place(raw[n].caller - 1)))
+            HeapBlock(
+                int(raw[n].serial), int(raw[n].size), str(self._site(raw[n].caller, raw[n].outer))
+            )
             for n in range(min(4096, self.lib.ffashim_heap(raw, 4096)))
         ]
 
@@ -912,5 +918,6 @@ _FAULTS: tuple[type[XenFault], ...] = (
     faults.XenHang,
     faults.XenMemory,
     faults.XenUnmodelled,
+    faults.XenUndefined,
     faults.XenFault,
 )

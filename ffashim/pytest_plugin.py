@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ffashim import baseline, capabilities, failures, loader
+from ffashim import baseline, capabilities, failures, loader, sanitizers
 from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY, machine_of
 from ffashim.coverage import session as coverage
 from ffashim.defaults import default_spmc, partitions
@@ -23,6 +23,7 @@ from ffashim.errors import FfashimError, UsageError
 from ffashim.faults import XenFault
 from ffashim.loader import Extension
 from ffashim.machine import Machine
+from ffashim.sanitizers import SANITIZERS
 from ffashim.source import Tree, resolve, resolve_default
 from ffashim.spmc import Spmc
 from ffashim.variants import variants
@@ -71,6 +72,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--cc", default=None, metavar="CMD", help="the C compiler")
     group.addoption(
+        "--sanitize",
+        default=None,
+        metavar="NAMES",
+        help="build the trees with sanitizers, a comma list of: " + ", ".join(SANITIZERS),
+    )
+    group.addoption(
         "--explore",
         choices=("quick", "ci", "night"),
         default="quick",
@@ -97,6 +104,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and what counts the coverage."""
     coverage.configure(config)
+    sanitize_of(config)
     for line in (
         "needs(vm_to_vm=..., abi=..., version=...): run only where the tree has it",
         "slow: takes seconds; `ffashim run` leaves it out",
@@ -177,13 +185,18 @@ def _asked(metafunc: pytest.Metafunc) -> list[tuple[str, Tree, dict[str, str]]]:
 
 @functools.cache
 def _baseline(
-    tree: Tree, settings: tuple[tuple[str, str], ...], spec: str | None, cc: str
+    tree: Tree,
+    settings: tuple[tuple[str, str], ...],
+    spec: str | None,
+    cc: str,
+    sanitize: tuple[str, ...],
 ) -> Extension | str | None:
     """Return what the tree is compared with, or why it cannot be; None if it is not to be."""
     if spec is None and not tree.patches:
         return None
     try:
-        return baseline.build(resolve(tree.spec if spec is None else spec), dict(settings), cc)
+        before = resolve(tree.spec if spec is None else spec)
+        return baseline.build(before, dict(settings), cc, sanitize)
     except FfashimError as error:
         if spec is None:  # what does not build without the patch is no fault of the patch
             return f"not compared with the tree without the patches: {error}"
@@ -256,6 +269,7 @@ def extension_of(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> E
                 settings,
                 cc=config.getoption("--cc") or "cc",
                 coverage=counting is not None,
+                sanitize=sanitize_of(config),
             )
         except FfashimError as error:
             pytest.exit(f"error: {error}", returncode=2)
@@ -265,6 +279,14 @@ def extension_of(config: pytest.Config, param: tuple[Tree, dict[str, str]]) -> E
     return found
 
 
+def sanitize_of(config: pytest.Config) -> tuple[str, ...]:
+    """Return the names of the sanitizers that trees are built with."""
+    try:
+        return sanitizers.parse(config.getoption("--sanitize"))
+    except FfashimError as error:
+        pytest.exit(f"error: {error}", returncode=2)
+
+
 def baseline_of(
     config: pytest.Config, tree: Tree, settings: dict[str, str]
 ) -> Extension | str | None:
@@ -272,7 +294,8 @@ def baseline_of(
     found: Extension | None = config.hook.pytest_ffashim_baseline(tree=tree, settings=settings)
     variant = tuple(sorted(settings.items()))
     cc = config.getoption("--cc") or "cc"
-    return found or _baseline(tree, variant, config.getoption("--baseline"), cc)
+    spec = config.getoption("--baseline")
+    return found or _baseline(tree, variant, spec, cc, sanitize_of(config))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -62,6 +62,9 @@ class Symbols:
             function = self._functions[n][2]
         start = self._functions[n][0] if function != "?" else offset
         n = bisect.bisect_right(self._line_at, offset) - 1
+        # What the compiler has moved is of no line: the one before it is near.
+        while n > 0 and not self._lines[n][2] and self._line_at[n - 1] >= start:
+            n -= 1
         if n >= 0:
             _, file, line = self._lines[n]
         # Code inlined from a header: the line of the function itself that came just before it.

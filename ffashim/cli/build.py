@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 
+from ffashim import sanitizers
 from ffashim.cli import options, subject
 
 EPILOG = options.epilog(
@@ -18,6 +19,7 @@ def build(
     patch: options.Patch = None,
     config: options.Config = None,
     cc: options.Cc = None,
+    sanitize: options.Sanitize = None,
 ) -> None:
     """Compile a tree's mediator, and tell what went into it.
 
@@ -26,6 +28,8 @@ def build(
     """
     settings = options.settings(config)
     for tree in subject.find_trees(xen, patch):
-        extension = subject.build(tree, settings, options.compiler(cc))
+        extension = subject.build(
+            tree, settings, options.compiler(cc), sanitize=sanitizers.parse(sanitize)
+        )
         print(extension.path)
         print(json.dumps(dict(extension.record), indent=2))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ffashim import sanitizers
 from ffashim.cli import options, subject
 from ffashim.errors import UsageError
 
@@ -20,6 +21,7 @@ EPILOG = options.epilog(
     "ffashim check --xen ~/src/xen@my-branch --baseline ~/src/xen@master",
     "ffashim check --junit junit.xml --json report.json",
     "ffashim check --patch 0001-fix.patch --coverage",
+    "ffashim check --patch 0001-fix.patch --sanitize address,undefined",
 )
 
 
@@ -29,6 +31,7 @@ def check(
     baseline: options.Baseline = None,
     config: options.Config = None,
     cc: options.Cc = None,
+    sanitize: options.Sanitize = None,
     keyword: Annotated[
         str | None,
         typer.Option("-k", metavar="EXPR", help="Only the tests that match, as in pytest."),
@@ -72,17 +75,18 @@ def check(
     for file in (junit, json_file):
         require_writable(file)
     cc = options.compiler(cc)
+    checks = sanitizers.parse(sanitize)
     coverage = coverage or coverage_dir is not None
     if coverage:
         from ffashim.coverage import gcov
 
         gcov.tool(cc)
     extensions = subject.prepare(
-        xen, patch, baseline, options.settings(config), cc, coverage=coverage
+        xen, patch, baseline, options.settings(config), cc, coverage=coverage, sanitize=checks
     )
     results = run_suite(
         [
-            *subject_arguments(xen, patch, baseline, config, cc),
+            *subject_arguments(xen, patch, baseline, config, cc, checks),
             *_pytest_options(keyword, workers, junit),
             *(["--coverage"] if coverage else []),
             *([f"--coverage-dir={coverage_dir}"] if coverage_dir else []),

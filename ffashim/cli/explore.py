@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ffashim import paths
+from ffashim import paths, sanitizers
 from ffashim.cli import options, subject
 from ffashim.cli.processes import run_parallel
 from ffashim.errors import UsageError
@@ -44,6 +44,7 @@ def explore(
     baseline: options.Baseline = None,
     config: options.Config = None,
     cc: options.Cc = None,
+    sanitize: options.Sanitize = None,
     effort: Annotated[
         Name,
         typer.Option(
@@ -95,9 +96,10 @@ def explore(
     where = _directory(output)
     compiler = options.compiler(cc)
     chosen = options.settings(config)
+    checks = sanitizers.parse(sanitize)
     subjects = [
-        (title(tree, variant), subject.build(tree, variant, compiler),
-         subject.baseline_of(tree, baseline, variant, compiler))
+        (title(tree, variant), subject.build(tree, variant, compiler, sanitize=checks),
+         subject.baseline_of(tree, baseline, variant, compiler, checks))
         for tree in subject.find_trees(xen, patch)
         for variant in variants(tree, chosen)
     ]  # fmt: skip

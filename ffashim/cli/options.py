@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ffashim.errors import UsageError
+from ffashim.sanitizers import SANITIZERS
 
 Xen = Annotated[
     list[str] | None,
@@ -51,6 +52,18 @@ Config = Annotated[
 Cc = Annotated[
     str | None,
     typer.Option("--cc", metavar="CMD", help="The C compiler. Default: $CC, cc, gcc or clang."),
+]
+
+
+Sanitize = Annotated[
+    str | None,
+    typer.Option(
+        "--sanitize",
+        metavar="NAMES",
+        help="Build the tree with sanitizers, a comma list of: "
+        + ", ".join(SANITIZERS)
+        + ". What they find ends the call, as an exception with Xen's file and line.",
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from ffashim import sanitizers
 from ffashim.cli import options, subject
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def run(
     baseline: options.Baseline = None,
     config: options.Config = None,
     cc: options.Cc = None,
+    sanitize: options.Sanitize = None,
 ) -> None:
     """Boot, look round as a guest, check, and walk by registers.
 
@@ -46,14 +48,15 @@ def run(
 
     settings = options.settings(config)
     compiler = options.compiler(cc)
-    tree, machine = subject.boot_one(xen, patch, settings, compiler)
-    subject.prepare_baseline(baseline, [tree], settings, compiler)
+    checks = sanitizers.parse(sanitize)
+    tree, machine = subject.boot_one(xen, patch, settings, compiler, checks)
+    subject.prepare_baseline(baseline, [tree], settings, compiler, checks)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(tree.describe(), style="bold")
     walk(machine, console)
     console.print("\nConformance", style="bold")
     os.environ.setdefault("FFASHIM_EXAMPLES", _EXAMPLES)
-    arguments = subject_arguments(xen, patch, baseline, config, compiler)
+    arguments = subject_arguments(xen, patch, baseline, config, compiler, checks)
     results = run_suite([*arguments, *_BRIEF])
     bad = report.failed(results)
     if bad:

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from ffashim import sanitizers
 from ffashim.cli import options, subject
 from ffashim.errors import FfashimError
 
@@ -32,6 +33,7 @@ def shell(
     patch: options.Patch = None,
     config: options.Config = None,
     cc: options.Cc = None,
+    sanitize: options.Sanitize = None,
 ) -> None:
     """Open a Python prompt with a booted machine and a guest.
 
@@ -39,7 +41,9 @@ def shell(
     then 1 if one of them raised.
     """
     settings = options.settings(config)
-    tree, machine = subject.boot_one(xen, patch, settings, options.compiler(cc))
+    tree, machine = subject.boot_one(
+        xen, patch, settings, options.compiler(cc), sanitizers.parse(sanitize)
+    )
     from ffashim.capabilities import highest_version
     from ffashim.ffa import FFA
 

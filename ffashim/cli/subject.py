@@ -36,12 +36,21 @@ def find_trees(xen: Sequence[str] | None, patches: Sequence[Path] | None) -> lis
         return [resolve_default(patches=patches or (), progress=progress)]
 
 
-def build(tree: Tree, settings: Mapping[str, str], cc: str, *, coverage: bool = False) -> Extension:
+def build(
+    tree: Tree,
+    settings: Mapping[str, str],
+    cc: str,
+    *,
+    coverage: bool = False,
+    sanitize: Sequence[str] = (),
+) -> Extension:
     """Build the tree, or find what was built before."""
     from ffashim import loader
 
     with working(f"Building {tree.origin}") as progress:
-        return loader.build(tree, settings, cc=cc, coverage=coverage, progress=progress)
+        return loader.build(
+            tree, settings, cc=cc, coverage=coverage, sanitize=sanitize, progress=progress
+        )
 
 
 def prepare(
@@ -52,6 +61,7 @@ def prepare(
     cc: str,
     *,
     coverage: bool = False,
+    sanitize: Sequence[str] = (),
 ) -> dict[str, Extension]:
     """Find and build each tree in each variant that is tested; return them by their titles.
 
@@ -62,19 +72,23 @@ def prepare(
     from ffashim.variants import title, variants
 
     trees = find_trees(xen, patches)
-    prepare_baseline(baseline, trees, settings, cc)
+    prepare_baseline(baseline, trees, settings, cc, sanitize)
     for note in dict.fromkeys(note for tree in trees for note in tree.notes):
         if note.startswith(patching.PASSED_OVER):
             print(f"note: {note}", file=sys.stderr)
     return {
-        title(tree, chosen): build(tree, chosen, cc, coverage=coverage)
+        title(tree, chosen): build(tree, chosen, cc, coverage=coverage, sanitize=sanitize)
         for tree in trees
         for chosen in variants(tree, settings)
     }
 
 
 def prepare_baseline(
-    baseline: str | None, trees: Sequence[Tree], settings: Mapping[str, str], cc: str
+    baseline: str | None,
+    trees: Sequence[Tree],
+    settings: Mapping[str, str],
+    cc: str,
+    sanitize: Sequence[str] = (),
 ) -> None:
     """Find and build the baseline that the options name, in each variant that is asked of it."""
     from ffashim.variants import nearest, variants
@@ -84,11 +98,15 @@ def prepare_baseline(
     (before,) = find_trees([baseline], None)
     for tree in trees:
         for chosen in variants(tree, settings):
-            build(before, nearest(before, chosen), cc)
+            build(before, nearest(before, chosen), cc, sanitize=sanitize)
 
 
 def baseline_of(
-    tree: Tree, baseline: str | None, settings: Mapping[str, str], cc: str
+    tree: Tree,
+    baseline: str | None,
+    settings: Mapping[str, str],
+    cc: str,
+    sanitize: Sequence[str] = (),
 ) -> Extension | None:
     """Return what a tree is compared with: ``--baseline``, or the tree without its patches.
 
@@ -100,7 +118,7 @@ def baseline_of(
     if baseline is None and not tree.patches:
         return None
     try:
-        return before.build(resolve(baseline or tree.spec), settings, cc)
+        return before.build(resolve(baseline or tree.spec), settings, cc, sanitize)
     except FfashimError:
         if baseline is not None:
             raise
@@ -112,6 +130,7 @@ def boot_one(
     patches: Sequence[Path] | None,
     settings: Mapping[str, str],
     cc: str,
+    sanitize: Sequence[str] = (),
 ) -> tuple[Tree, Machine]:
     """Boot a machine from the one tree that the options name."""
     if xen and len(xen) > 1:
@@ -120,6 +139,6 @@ def boot_one(
 
     from ffashim import Machine
 
-    machine = Machine(build(tree, settings, cc))
+    machine = Machine(build(tree, settings, cc, sanitize=sanitize))
     machine.boot()
     return tree, machine

@@ -24,9 +24,10 @@ def subject_arguments(
     baseline: str | None,
     config: Sequence[str] | None,
     cc: str,
+    sanitize: Sequence[str] = (),
 ) -> list[str]:
     """Turn the common options into those of the pytest plugin."""
-    arguments = [f"--cc={cc}"]
+    arguments = [f"--cc={cc}", *([f"--sanitize={','.join(sanitize)}"] if sanitize else [])]
     if baseline is not None:
         arguments.append(f"--baseline={baseline}")
     for option, values in (("--xen", xen), ("--patch", patches), ("--config", config)):

@@ -81,6 +81,16 @@ bool cpu_stack_guard(uintptr_t addr)
     return false;
 }
 
+/* Where the stack that an address lies on starts, 0 if it lies on none. */
+uintptr_t cpu_stack_of(uintptr_t addr)
+{
+    for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
+        if ( addr - (uintptr_t)cpus[n].stack < STACK_SIZE )
+            return (uintptr_t)cpus[n].stack + HOST_PAGE_SIZE;
+
+    return 0;
+}
+
 int cpu_open(void)
 {
     for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
@@ -185,6 +195,8 @@ static void SWITCHES resume(struct cpu *c)
             leave(&c->env);
 
         c->fresh = false;
+        /* What was left on it may have marked its locals. */
+        shadow_allow(c->stack, STACK_SIZE);
         getcontext(&fresh);
         fresh.uc_stack.ss_sp = c->stack + HOST_PAGE_SIZE;
         fresh.uc_stack.ss_size = STACK_SIZE - HOST_PAGE_SIZE;

@@ -61,11 +61,22 @@ static void walk(const void *pc, void *const *fp)
     }
 }
 
+static struct heap_place memory;
+
+void fault_memory(const struct heap_place *place)
+{
+    memory = *place;
+}
+
 static void begin(enum ffashim_fault kind, const char *file, unsigned int line)
 {
     report.kind = kind;
     report.cpu = host_cpu;
     report.line = line;
+    report.allocated_by = memory.allocated_by;
+    report.allocated_outer = memory.allocated_outer;
+    report.freed_by = memory.freed_by;
+    memory = (struct heap_place){ };
     snprintf(report.file, sizeof(report.file), "%s", file ? file : "");
 }
 

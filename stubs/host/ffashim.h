@@ -56,6 +56,9 @@ typedef struct {
     uint32_t cpu;
     uint32_t line;
     uint32_t frames;
+    uint64_t allocated_by;   /* the memory in question, as in ffashim_block; */
+    uint64_t allocated_outer; /* 0: not known                                */
+    uint64_t freed_by;
     char file[256];          /* empty where only the frames tell             */
     char text[512];
     uint64_t frame[32];      /* return addresses, as offsets in the module   */
@@ -99,6 +102,8 @@ typedef struct {
     uint64_t serial;         /* the how-manieth allocation since boot        */
     uint64_t size;
     uint64_t caller;         /* offset in the module                         */
+    uint64_t outer;          /* the caller's, where that may be an inline    */
+                             /* function of a header; else 0                 */
 } ffashim_block;
 
 uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <ffashim/xen.h>
 
@@ -32,6 +33,41 @@ extern int (*python_point)(uint32_t cpu, uint32_t point, uint64_t addr);
 void fault_open(void);
 void fault_thread(void);
 void FFASHIM_NORETURN fault_raise(void);
+struct heap_place;
+/* What the next fault is about. */
+void fault_memory(const struct heap_place *place);
+
+/* address.c */
+enum poison {
+    POISON_HEAP = 0xfa,                    /* no block, or between two        */
+    POISON_FREED = 0xfd,
+    POISON_SCOPE = 0xf8,                   /* a local whose block has ended   */
+    POISON_VARIABLE = 0xf9,                /* around one                      */
+};
+
+#ifdef FFASHIM_SANITIZE_ADDRESS
+/* By their names they are Xen's, and checked; the machine may touch all. */
+#define memcpy  host_memcpy
+#define memmove host_memmove
+#define memset  host_memset
+#define memcmp  host_memcmp
+
+int shadow_open(void);
+/* Who has called @caller, a return address on this stack: an offset, or 0. */
+uint64_t outer_of(const void *caller);
+/* Whole granules of eight bytes, and from the start of one on, always. */
+void shadow_poison(const void *p, size_t size, enum poison why);
+void shadow_allow(const void *p, size_t size);
+void *shadow_save(const void *p, size_t size);
+void shadow_restore(const void *p, size_t size, const void *saved);
+#else
+#define shadow_open() 0
+#define outer_of(caller) 0
+#define shadow_poison(p, size, why) ((void)0)
+#define shadow_allow(p, size) ((void)0)
+#define shadow_save(p, size) NULL
+#define shadow_restore(p, size, saved) ((void)0)
+#endif
 
 /* coverage.c */
 #ifdef FFASHIM_COVERAGE
@@ -43,7 +79,23 @@ static inline void coverage_take_back(void) { }
 #endif
 
 /* memory.c */
+/* The block or run of pages of Xen's nearest to an address. */
+struct heap_place {
+    uintptr_t start;
+    size_t size;
+    uint64_t allocated_by, allocated_outer, freed_by;
+    bool pages, freed;
+};
+
+/* libc's functions, which by their names are the module's own. */
+extern void *(*host_memcpy)(void *d, const void *s, size_t n);
+extern void *(*host_memmove)(void *d, const void *s, size_t n);
+extern void *(*host_memset)(void *d, int c, size_t n);
+extern int (*host_memcmp)(const void *a, const void *b, size_t n);
+void memory_libc(void);
+
 int memory_open(void);
+bool memory_heap_place(uintptr_t addr, struct heap_place *place);
 const char *memory_describe(uintptr_t addr, char *buf, size_t size);
 const char *memory_absent(uintptr_t addr);
 
@@ -87,6 +139,7 @@ int cpu_open(void);
 void cpu_abandon_all(void);
 bool cpu_running(void);
 bool cpu_stack_guard(uintptr_t addr);
+uintptr_t cpu_stack_of(uintptr_t addr);
 extern uint64_t cpu_progress;              /* moves with every call           */
 
 #pragma GCC visibility pop

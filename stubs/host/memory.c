@@ -35,7 +35,11 @@
 #define STALE      0xdf                    /* and in those that it freed      */
 #define CLASSES    24
 #define PAGE_RUNS  64                      /* allocations of whole pages      */
+#ifdef FFASHIM_SANITIZE_ADDRESS
+#define QUARANTINE 1024
+#else
 #define QUARANTINE 32                      /* freed blocks not used again yet */
+#endif
 
 unsigned char *host_directmap;
 void *host_frame_table;
@@ -56,6 +60,8 @@ struct block {
     uint64_t size;
     uint64_t serial;
     uint64_t caller;
+    uint64_t outer;                        /* who has called the caller       */
+    uint64_t freed_by;
     struct block *next;                    /* freed blocks of a class         */
     uint32_t class;
     bool live;
@@ -66,6 +72,7 @@ struct block {
 struct pages {
     uint64_t serial;
     uint64_t caller;
+    uint64_t freed_by;
     uint32_t first;                        /* of Xen's whole pages            */
     uint8_t order;
     bool live;
@@ -127,19 +134,25 @@ static unsigned char *reserve(size_t size, size_t *guard)
     return NULL;
 }
 
-int memory_open(void)
+void memory_libc(void)
 {
-    unsigned char *reserved;
-    size_t guard;
-
-    /* Named here, they would be the module's own. */
     host_memcpy = dlsym(RTLD_DEFAULT, "memcpy");
     host_memmove = dlsym(RTLD_DEFAULT, "memmove");
     host_memset = dlsym(RTLD_DEFAULT, "memset");
     host_memcmp = dlsym(RTLD_DEFAULT, "memcmp");
+}
 
+int memory_open(void)
+{
+    unsigned char *reserved;
+    size_t guard;
+    int error;
+
+    memory_libc();
     if ( host_directmap )
         return 0;
+    if ( (error = shadow_open()) )
+        return error;
 
     ram_fd = memfd_create("ffashim-ram", MFD_CLOEXEC);
     if ( ram_fd < 0 || ftruncate(ram_fd, RAM_SIZE) )
@@ -166,6 +179,7 @@ int memory_open(void)
         if ( mprotect((void *)a->at, HOST_PAGE_SIZE, PROT_NONE) )
             return errno;
 
+    shadow_poison(host_directmap, XEN_SIZE, POISON_HEAP);
     state.guest_used = HOST_XEN_PAGES;
 
     return 0;
@@ -364,6 +378,14 @@ static void check_block(struct block *b, const char *when)
                    b->canary != CANARY ? "start" : "end", when);
 }
 
+/* Of a block with its header and what follows it. */
+static size_t block_size(uint32_t class)
+{
+    size_t size = sizeof(struct block) + (32UL << class) + sizeof(uint64_t);
+
+    return (size + ALIGN - 1) & ~(ALIGN - 1);
+}
+
 static uint32_t class_of(size_t size)
 {
     uint32_t class = 5;
@@ -397,7 +419,6 @@ static struct block *reuse(uint32_t class)
 
 void *host_heap_alloc(size_t size, size_t align, void *caller)
 {
-    size_t room;
     uint32_t class;
     struct block *b;
 
@@ -411,20 +432,21 @@ void *host_heap_alloc(size_t size, size_t align, void *caller)
     b = reuse(class);
     if ( !b )
     {
-        room = sizeof(*b) + (32UL << class) + sizeof(uint64_t);
-        room = (room + ALIGN - 1) & ~(ALIGN - 1);
-        if ( state.heap_used + room > HEAP_SIZE - HOST_PAGE_SIZE )
+        if ( state.heap_used + block_size(class) > HEAP_SIZE - HOST_PAGE_SIZE )
             return NULL;
         b = (struct block *)(heap_base() + state.heap_used);
-        state.heap_used += room;
+        state.heap_used += block_size(class);
     }
 
     *b = (struct block){
         .canary = CANARY, .size = size, .serial = caller ? state.serial : 0,
-        .caller = module_offset(caller), .class = class, .live = true,
+        .caller = module_offset(caller), .outer = outer_of(caller),
+        .class = class, .live = true,
     };
     memset(b->data, FRESH, size);
     set_tail_canary(b);
+    shadow_poison(b, block_size(class), POISON_HEAP);
+    shadow_allow(b->data, size);
 
     return b->data;
 }
@@ -442,7 +464,7 @@ static struct block *block_of(void *p)
     return b;
 }
 
-void host_heap_free(void *p)
+void host_heap_free(void *p, void *caller)
 {
     struct block *b = block_of(p);
     uint32_t class = b->class;
@@ -454,7 +476,9 @@ void host_heap_free(void *p)
     check_block(b, "found by xfree()");
 
     b->live = false;
+    b->freed_by = module_offset(caller);
     memset(b->data, STALE, b->size);
+    shadow_poison(b->data, b->size + 7, POISON_FREED);
     b->next = NULL;
     if ( state.freed_tail[class] )
         *state.freed_tail[class] = b;
@@ -462,6 +486,45 @@ void host_heap_free(void *p)
         state.freed[class] = b;
     state.freed_tail[class] = &b->next;
     state.freed_nr[class]++;
+}
+
+bool memory_heap_place(uintptr_t addr, struct heap_place *place)
+{
+    const struct block *b;
+
+    if ( in(heap_base(), state.heap_used, addr) )
+    {
+        uintptr_t at = (uintptr_t)heap_base();
+
+        for ( ; ; at += block_size(b->class) )
+        {
+            b = (const struct block *)at;
+            if ( addr - at < block_size(b->class) )
+                break;
+        }
+        *place = (struct heap_place){
+            (uintptr_t)b->data, b->size, b->caller, b->outer, b->freed_by,
+            .freed = !b->live,
+        };
+
+        return true;
+    }
+
+    for ( uint32_t n = 0; n < state.runs_nr; n++ )
+    {
+        const struct pages *run = &state.runs[n];
+
+        if ( !in(xen_page(run->first), run_size(run), addr) )
+            continue;
+        *place = (struct heap_place){
+            (uintptr_t)xen_page(run->first), run_size(run), run->caller,
+            0, run->freed_by, .pages = true, .freed = !run->live,
+        };
+
+        return true;
+    }
+
+    return false;
 }
 
 uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
@@ -473,12 +536,12 @@ uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
     {
         struct block *b = (struct block *)(heap_base() + at);
 
-        at += (sizeof(*b) + (32UL << b->class) + sizeof(uint64_t) + ALIGN - 1) &
-              ~(ALIGN - 1);
+        at += block_size(b->class);
         if ( !b->live || !b->serial )
             continue;
         if ( nr < max )
-            blocks[nr] = (ffashim_block){ b->serial, b->size, b->caller };
+            blocks[nr] = (ffashim_block){ b->serial, b->size, b->caller,
+                                          b->outer };
         nr++;
     }
 
@@ -491,7 +554,7 @@ uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
         if ( nr < max )
             blocks[nr] = (ffashim_block){ run->serial,
                                           run_size(run),
-                                          run->caller };
+                                          run->caller, 0 };
         nr++;
     }
 
@@ -520,16 +583,17 @@ void *host_alloc_pages(unsigned int order, void *caller)
 
     run = &state.runs[state.runs_nr++];
     *run = (struct pages){
-        state.serial, module_offset(caller), first, order, true
+        state.serial, module_offset(caller), 0, first, order, true
     };
     state.pages_used += 1 + (1U << order);
     guard_run(run);
+    shadow_allow(xen_page(first), run_size(run));
     memset(xen_page(first), FRESH, run_size(run));
 
     return xen_page(first);
 }
 
-void host_free_pages(void *va, unsigned int order)
+void host_free_pages(void *va, unsigned int order, void *caller)
 {
     for ( uint32_t n = 0; n < state.runs_nr; n++ )
     {
@@ -544,6 +608,8 @@ void host_free_pages(void *va, unsigned int order)
         run->live = false;
         /* Never handed out again before a reset, so a late use can be seen. */
         memset(va, STALE, run_size(run));
+        shadow_poison(va, run_size(run), POISON_FREED);
+        run->freed_by = module_offset(caller);
         return;
     }
 
@@ -728,6 +794,7 @@ struct memory_saved {
     uint32_t touched_nr, windows_mapped, runs_nr;
     struct pages runs[PAGE_RUNS];
     unsigned char *heap, *pages, *frames;
+    void *shadow;                          /* of the heap                     */
     struct saved_page *touched;
     struct window window[WINDOWS];
 };
@@ -766,6 +833,7 @@ struct memory_saved *memory_save(void)
     s->touched_nr = state.touched_nr;
     s->windows_mapped = state.windows_mapped;
     s->heap = copy_of(heap_base(), s->heap_used);
+    s->shadow = shadow_save(heap_base(), s->heap_used);
     s->pages = malloc(size + 1);
     s->touched = malloc((s->touched_nr + 1) * sizeof(*s->touched));
     s->frames = malloc((s->touched_nr + 1) * xen_page_info_size);
@@ -801,6 +869,7 @@ struct memory_saved *memory_save(void)
 void memory_saved_free(struct memory_saved *s)
 {
     free(s->heap);
+    free(s->shadow);
     free(s->pages);
     free(s->touched);
     free(s->frames);
@@ -840,9 +909,16 @@ void memory_restore(const struct memory_saved *s)
         }
 
     memcpy(heap_base(), s->heap, s->heap_used);
+    shadow_poison(heap_base(), state.heap_used, POISON_HEAP);
+    shadow_restore(heap_base(), s->heap_used, s->shadow);
+    for ( n = 0; n < state.runs_nr; n++ )
+        shadow_poison(xen_page(state.runs[n].first), run_size(&state.runs[n]),
+                      POISON_HEAP);
     for ( n = 0; n < s->runs_nr; n++ )
     {
         guard_run(&s->runs[n]);
+        if ( s->runs[n].live )
+            shadow_allow(xen_page(s->runs[n].first), run_size(&s->runs[n]));
         memcpy(run_data(&s->runs[n]), s->pages + size, run_size(&s->runs[n]));
         size += run_size(&s->runs[n]);
     }

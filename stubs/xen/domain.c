@@ -202,7 +202,7 @@ int xen_p2m_set(unsigned int slot, uint64_t gfn, enum ffashim_p2m type,
         if ( s->p2m )
         {
             memcpy(grown, s->p2m, s->p2m_nr * sizeof(*grown));
-            host_heap_free(s->p2m);
+            host_heap_free(s->p2m, NULL);
         }
         s->p2m = grown;
         s->p2m_max = max;
@@ -229,13 +229,13 @@ static void domain_free(struct domain *d)
 
     for ( unsigned int n = 0; n < d->max_vcpus; n++ )
         if ( d->vcpu[n] )
-            host_heap_free(d->vcpu[n]);
+            host_heap_free(d->vcpu[n], NULL);
 
-    host_heap_free(d->vcpu);
+    host_heap_free(d->vcpu, NULL);
     if ( s->p2m )
-        host_heap_free(s->p2m);
+        host_heap_free(s->p2m, NULL);
     *s = (struct slot){ };
-    host_heap_free(d);
+    host_heap_free(d, NULL);
 }
 
 /* The machine's own memory never fails: the test fails Xen's allocations. */
@@ -296,7 +296,7 @@ int64_t domain_create_slot(const struct xen_domain *how)
     d = alloc_zeroed(sizeof(*d));
     if ( d && !(d->vcpu = alloc_zeroed(how->vcpus * sizeof(*d->vcpu))) )
     {
-        host_heap_free(d);
+        host_heap_free(d, NULL);
         d = NULL;
     }
     if ( !d )

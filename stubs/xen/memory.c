@@ -73,7 +73,7 @@ void xfree(void *p)
 
     /* As in the tree: a size of zero yields this pointer, not NULL. */
     if ( p && p != ZERO_BLOCK_PTR )
-        host_heap_free(p);
+        host_heap_free(p, __builtin_return_address(0));
 }
 
 void *alloc_xenheap_pages(unsigned int order, unsigned int memflags)
@@ -88,7 +88,7 @@ void free_xenheap_pages(void *v, unsigned int order)
     ASSERT_ALLOC_CONTEXT();
 
     if ( v )
-        host_free_pages(v, order);
+        host_free_pages(v, order, __builtin_return_address(0));
 }
 
 /* ---- References to pages ------------------------------------------------- */

@@ -34,21 +34,32 @@ void clear_page(void *page);
 
 void *memcpy(void *d, const void *s, size_t n)
 {
+    host_check_access(s, n, false);
+    host_check_access(d, n, true);
+
     return host_memcpy(d, s, n);
 }
 
 void *memmove(void *d, const void *s, size_t n)
 {
+    host_check_access(s, n, false);
+    host_check_access(d, n, true);
+
     return host_memmove(d, s, n);
 }
 
 void *memset(void *d, int c, size_t n)
 {
+    host_check_access(d, n, true);
+
     return host_memset(d, c, n);
 }
 
 int memcmp(const void *a, const void *b, size_t n)
 {
+    host_check_access(a, n, false);
+    host_check_access(b, n, false);
+
     return host_memcmp(a, b, n);
 }
 

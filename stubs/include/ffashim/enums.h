@@ -19,6 +19,7 @@ enum ffashim_fault {
     FFASHIM_HANG,            /* an endless loop                              */
     FFASHIM_MEMORY,          /* heap or page reference misuse                */
     FFASHIM_UNMODELLED,      /* a part of Xen that the machine lacks         */
+    FFASHIM_UB,              /* what C gives no meaning to                   */
     FFASHIM_MISUSE,          /* the harness was asked for what cannot be     */
 };
 

@@ -99,7 +99,7 @@ bool host_va_to_ma(unsigned long va, uint64_t *ma);
 
 /* Whole pages of Xen's, 2^order of them. NULL where none are left. */
 void *host_alloc_pages(unsigned int order, void *caller);
-void host_free_pages(void *va, unsigned int order);
+void host_free_pages(void *va, unsigned int order, void *caller);
 
 /* @count consecutive pages for a guest. Their first mfn, or 0. */
 unsigned long host_alloc_guest_pages(unsigned long count);
@@ -113,7 +113,14 @@ bool host_in_window(const void *va);
 
 /* Xen's heap: zeroed is the caller's business. */
 void *host_heap_alloc(size_t size, size_t align, void *caller);
-void host_heap_free(void *p);
+void host_heap_free(void *p, void *caller);
+
+/* Memory that Xen is about to touch by other means than its own code. */
+#ifdef FFASHIM_SANITIZE_ADDRESS
+void host_check_access(const void *p, size_t size, bool write);
+#else
+#define host_check_access(p, size, write) ((void)0)
+#endif
 
 /* Xen took (or, below zero, gave back) references to the page @mfn. */
 void host_page_refs(unsigned long mfn, int change);

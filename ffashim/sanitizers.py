@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``--sanitize``: what can be built into an extension beyond what every run looks for.
+
+A sanitizer is a name, what to tell the compiler, and a part of the machine that the compiler's
+checks report to. None of them needs the compiler's own runtime, nor to be preloaded: a build with
+one is a build like any other, and what it finds ends the call as the machine's other faults do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ffashim.errors import UsageError
+
+SHADOW = 1 << 44
+"""Where the address sanitizer's shadow starts: clear of programs, libraries and their heaps, on
+x86-64 and AArch64. One byte there stands for eight."""
+
+
+@dataclass(frozen=True)
+class Sanitizer:
+    """One name that ``--sanitize`` knows."""
+
+    name: str
+    macro: str
+    """Defined, as 1, in all of our own C: it chooses the part of the machine that goes with it."""
+    flags: tuple[tuple[str, ...], ...]
+    """For the tree's files, and for the machine in terms of its headers: the first of these sets
+    that the compiler takes."""
+    defines: tuple[str, ...] = ()
+    """Further ones for all of our own C."""
+
+
+# What the optimiser drops, nobody checks, and what it merges is of no line.
+_NOT_OPTIMISED = ("-O0",)
+
+SANITIZERS = {
+    each.name: each
+    for each in (
+        # The kernel's kind calls what we provide and brings no runtime along: Python keeps its own
+        # malloc(), and compilers and other children are not concerned.
+        Sanitizer(
+            "address",
+            "FFASHIM_SANITIZE_ADDRESS",
+            (
+                (
+                    *_NOT_OPTIMISED,
+                    "-fsanitize=kernel-address",
+                    "-fsanitize-address-use-after-scope",
+                    f"-fasan-shadow-offset={SHADOW}",
+                    *("--param", "asan-stack=1", "--param", "asan-globals=1"),
+                    *("--param", "asan-instrumentation-with-call-threshold=0"),
+                ),
+                (
+                    *_NOT_OPTIMISED,
+                    "-fsanitize=kernel-address",
+                    *("-mllvm", f"-asan-mapping-offset={SHADOW}"),
+                    *("-mllvm", "-asan-stack=1", "-mllvm", "-asan-globals=1"),
+                    *("-mllvm", "-asan-use-after-scope=1"),
+                    *("-mllvm", "-asan-instrumentation-with-call-threshold=0"),
+                ),
+            ),
+            (f"-DFFASHIM_SHADOW={SHADOW}UL",),
+        ),
+        Sanitizer(
+            "undefined",
+            "FFASHIM_SANITIZE_UNDEFINED",
+            ((*_NOT_OPTIMISED, "-fsanitize=undefined", "-fno-sanitize=vptr"),),
+        ),
+    )
+}
+"""By name. A new one is an entry here and a file in stubs/host."""
+
+
+def parse(names: str | None) -> tuple[str, ...]:
+    """Return the sanitizers that a comma list names, each once and in the table's order.
+
+    Raises UsageError.
+    """
+    asked = [name.strip() for name in (names or "").split(",") if name.strip()]
+    for name in asked:
+        if name not in SANITIZERS:
+            raise UsageError(
+                f"--sanitize {names}: there is no {name!r}; there are {', '.join(SANITIZERS)}"
+            )
+    if names is not None and not asked:
+        raise UsageError(f"--sanitize: name one or more of {', '.join(SANITIZERS)}")
+    return ordered(asked)
+
+
+def ordered(names: Sequence[str]) -> tuple[str, ...]:
+    """Return each name once, in the table's order: the same build however it is asked for."""
+    return tuple(name for name in SANITIZERS if name in names)
