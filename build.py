@@ -515,6 +515,24 @@ class _Build:
                     yield path
 
 
+def remarks(recipe: Recipe, directory: Path, flags: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """Yield each file of the mediator, with what the compiler says of it under further flags.
+
+    What comes of the compilation is thrown away; `directory`, an empty one, is for headers.
+    """
+    generate(recipe, directory)
+    sources, _ = listed(recipe)
+    include = xen_include(recipe.xen, directory)
+    for source in sources:
+        command = [*shlex.split(recipe.cc), *XEN, *flags, *include, "-c", str(source)]
+        yield source, answer([*command, "-o", os.devnull])
+
+
+def answer(command: Sequence[str]) -> str:
+    """Return what a compiler says, whether it is content or not. Raises BuildError."""
+    return _capture(command).stderr
+
+
 def listed(recipe: Recipe) -> tuple[list[Path], list[Path]]:
     """Return the files that the tree's Makefile builds for the mediator, and the Makefiles read."""
     enabled = {"y", *re.findall(r"^#define CONFIG_(\w+) 1$", recipe.autoconf, re.M)}

@@ -354,7 +354,7 @@ def _make(
     """Build in an empty directory. Return the `Built` of build.py, and what to remember of it."""
     cc = asked.cc
     configuration = kconfig.configure(tree.xen, asked.settings, cc=cc)
-    recipe_module = _build_py()
+    recipe_module = build_py()
     # A name of its own for each content: two builds can live in one interpreter.
     recipe = recipe_module.Recipe(
         tree.xen, configuration.autoconf, cc, asked.flags, asked.coverage, asked.sanitize
@@ -426,7 +426,8 @@ def _version(cc: str) -> str:
 
 
 @functools.cache
-def _build_py() -> ModuleType:
+def build_py() -> ModuleType:
+    """Return build.py, which belongs to no package, as a module."""
     spec = importlib.util.spec_from_file_location("ffashim_build", paths.BUILD_PY)
     assert spec
     assert spec.loader

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ffashim import sanitizers
 from ffashim.cli import options, subject
 from ffashim.errors import UsageError
+
+if TYPE_CHECKING:
+    from ffashim import lint
 
 EPILOG = options.epilog(
     "ffashim check --xen ~/src/xen",
@@ -21,7 +25,7 @@ EPILOG = options.epilog(
     "ffashim check --xen ~/src/xen@my-branch --baseline ~/src/xen@master",
     "ffashim check --junit junit.xml --json report.json",
     "ffashim check --patch 0001-fix.patch --coverage",
-    "ffashim check --patch 0001-fix.patch --sanitize address,undefined",
+    "ffashim check --patch 0001-fix.patch --sanitize address,undefined --warnings",
 )
 
 
@@ -62,12 +66,21 @@ def check(
             help="The same; HTML, lcov and Cobertura go there and not into the cache directory.",
         ),
     ] = None,
+    warnings: Annotated[
+        bool,
+        typer.Option(
+            "--warnings",
+            help="Ask gcc and clang for more warnings than Xen's build does: of all of ffa*.c, or "
+            "of the lines that a patch changes or in which the tree differs from the baseline.",
+        ),
+    ] = False,
 ) -> None:
     """Run the conformance suite on a Xen tree: by ABI and client.
 
     The exit status is 0 if every test passed, is a known defect of that tree, and of its baseline
-    if there is one, or does not apply to it; 1 if a test failed; 2 if the tree, a patch or an
-    option is at fault.
+    if there is one, or does not apply to it; 1 if a test failed, or with --warnings if there is one
+    on a changed line; 2 if the tree, a patch or an option is at fault. Without a patch or a
+    baseline warnings are listed, and are no failure.
     """
     from ffashim import report
     from ffashim.cli.suite import run_suite, subject_arguments
@@ -84,6 +97,7 @@ def check(
     extensions = subject.prepare(
         xen, patch, baseline, options.settings(config), cc, coverage=coverage, sanitize=checks
     )
+    said = tell_warnings(xen, patch, baseline, options.settings(config)) if warnings else []
     results = run_suite(
         [
             *subject_arguments(xen, patch, baseline, config, cc, checks),
@@ -94,9 +108,38 @@ def check(
     )
     if json_file:
         records = {name: extension.record for name, extension in extensions.items()}
-        json_file.write_text(json.dumps(report.as_json(results, records), indent=2) + "\n")
-    if report.failed(results):
+        table = report.as_json(results, records)
+        if warnings:
+            table["warnings"] = [asdict(each) for each in said]
+        json_file.write_text(json.dumps(table, indent=2) + "\n")
+    if report.failed(results) or (said and (patch or baseline)):
         raise typer.Exit(1)
+
+
+def tell_warnings(
+    xen: Sequence[str] | None,
+    patches: Sequence[Path] | None,
+    baseline: str | None,
+    settings: Mapping[str, str],
+) -> list[lint.Remark]:
+    """Print and return what compilers say of each tree, or of what has changed in it."""
+    from ffashim import lint
+    from ffashim.source import resolve
+    from ffashim.variants import variants
+
+    by = " and ".join(lint.compilers())
+    said: list[lint.Remark] = []
+    for tree in subject.find_trees(xen, patches):
+        spec = baseline or (tree.spec if patches else None)
+        with subject.working(f"Asking {by} about {tree.origin}"):
+            found = lint.warnings(tree, variants(tree, settings), resolve(spec) if spec else None)
+        on = "on changed lines" if spec else "in ffa*.c and ffa*.h"
+        count = f"{len(found) or 'no'} warning{'' if len(found) == 1 else 's'}"
+        print(f"{tree.describe().partition(chr(10))[0]}: {count} of {by} {on}")
+        for each in found:
+            print(f"  {each}")
+        said += found
+    return said
 
 
 def _pytest_options(keyword: str | None, workers: str | None, junit: Path | None) -> Sequence[str]:

@@ -26,7 +26,7 @@ from ffashim import FFA, Machine, loader, paths
 from ffashim.errors import BuildError, CacheError
 from ffashim.source import Tree
 
-REAL = loader._build_py()
+REAL = loader.build_py()
 
 
 class StandIn:
@@ -71,7 +71,7 @@ def copy(tree: Tree, tmp_path: Path) -> Tree:
 def standin(cache: Path, copy: Tree, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     tee = copy.xen / trees.TEE
     made = StandIn(tee / "ffa.c", tee / "Makefile", copy.xen / "include/xen/lib.h", tee)
-    monkeypatch.setattr(loader, "_build_py", lambda: made)
+    monkeypatch.setattr(loader, "build_py", lambda: made)
     # Written this very moment: what has changed during a build is not trusted.
     time.sleep(0.02)
     return made

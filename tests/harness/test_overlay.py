@@ -52,7 +52,7 @@ class Compiler:
 
     @cached_property
     def build(self) -> ModuleType:
-        return loader._build_py()
+        return loader.build_py()
 
     @cached_property
     def generated(self) -> Path:
@@ -157,7 +157,7 @@ def test_a_mediator_does_not_compile_without_it(
 
 def asks(file: Path) -> set[str]:
     """Return what an object file wants of the machine."""
-    return {name for name in loader._build_py()._undefined([file]) if name.startswith("host_")}
+    return {name for name in loader.build_py()._undefined([file]) if name.startswith("host_")}
 
 
 def test_every_other_header_is_the_trees(compilers: Sequence[Compiler]) -> None:
