@@ -57,7 +57,7 @@ SANITIZERS = {
                     "-fsanitize=kernel-address",
                     *("-mllvm", f"-asan-mapping-offset={SHADOW}"),
                     *("-mllvm", "-asan-stack=1", "-mllvm", "-asan-globals=1"),
-                    *("-mllvm", "-asan-use-after-scope=1"),
+                    *("-Xclang", "-fsanitize-address-use-after-scope"),
                     *("-mllvm", "-asan-instrumentation-with-call-threshold=0"),
                 ),
             ),

@@ -242,7 +242,8 @@ static void FFASHIM_NORETURN refuse(uintptr_t bad, size_t size, bool write)
     if ( memory_heap_place(bad, &at) )
     {
         place(what, sizeof(what), bad, at.start, at.size,
-              at.pages ? "page of Xen's own" :
+              at.pages ? at.freed ? "freed page of Xen's own" :
+                                    "page of Xen's own" :
               at.freed ? "freed heap block" : "heap block", NULL);
         fault_memory(&at);
     }

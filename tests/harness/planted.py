@@ -205,8 +205,8 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
 """
 
 
-def make_patch(tree: Tree) -> str:
-    """Return a patch that plants the mistakes in the tree's ffa.c."""
+def make_patch(tree: Tree, functions: str = _FUNCTIONS) -> str:
+    """Return a patch that plants mistakes in the tree's ffa.c: plant(), and what it stands on."""
     name = "xen/arch/arm/tee/ffa.c"
     before = (tree.root / name).read_text()
     after, calls = re.subn(r"(\n    case FFA_ID_GET:\n)", r"\1        plant(regs, d);\n", before)
@@ -217,7 +217,7 @@ def make_patch(tree: Tree) -> str:
         after = head.replace("        plant(regs, d);\n", "") + mark + tail
     after, calls = re.subn(
         r"\nstatic bool ffa_handle_call\(",
-        lambda match: _FUNCTIONS + match.group()[1:],
+        lambda match: functions + match.group()[1:],
         after,
     )
     assert calls == 1, "there is no ffa_handle_call()"
@@ -236,8 +236,8 @@ def make_patch(tree: Tree) -> str:
     return "".join(lines)
 
 
-def plant(tree: Tree, directory: Path) -> Path:
+def plant(tree: Tree, directory: Path, functions: str = _FUNCTIONS) -> Path:
     """Write the patch into a directory and return the file."""
     path = directory / "planted.patch"
-    path.write_text(make_patch(tree))
+    path.write_text(make_patch(tree, functions))
     return path

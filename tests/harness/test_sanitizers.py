@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""--sanitize: a planted mistake is the failing call's own message; its fixed twin passes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from planted import plant
+from planted_undefined import ADDRESS, FUNCTIONS, NUMBERS, UNDEFINED, Mistake
+
+from ffashim import FFA, Machine, Points, faults, loader, sanitizers
+from ffashim.errors import BuildError, UsageError
+from ffashim.machine import Point
+from ffashim.source import Tree, resolve
+
+
+@pytest.fixture(scope="module", params=["gcc", "clang"])
+def sanitized(
+    request: pytest.FixtureRequest, tree: Tree, tmp_path_factory: pytest.TempPathFactory
+) -> loader.Extension:
+    """A tree with the mistakes in it, built with both sanitizers."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    patch = plant(tree, tmp_path_factory.mktemp("planted"), FUNCTIONS)
+    copy = resolve(tree.spec, [patch])
+    return loader.build(copy, cc=request.param, sanitize=("address", "undefined"))
+
+
+@pytest.fixture
+def machine(sanitized: loader.Extension) -> Machine:
+    return Machine(sanitized).boot()
+
+
+def commit(machine: Machine, mistake: Mistake, x2: int) -> None:
+    vm = machine.create_vm("1.1")
+    assert vm.smc(FFA.ID_GET, NUMBERS[mistake.name], x2).ok
+
+
+def names(mistakes: tuple[Mistake, ...]) -> Iterator[str]:
+    return (mistake.name for mistake in mistakes)
+
+
+@pytest.mark.parametrize("mistake", ADDRESS, ids=names(ADDRESS))
+def test_memory_that_is_not_to_be_touched_is_named(machine: Machine, mistake: Mistake) -> None:
+    with pytest.raises(faults.XenAccess, match=mistake.said) as caught:
+        commit(machine, mistake, mistake.wrong)
+    assert re.match(r"xen/arch/arm/tee/ffa\.c:\d+$", caught.value.report.where)
+
+
+@pytest.mark.parametrize("mistake", UNDEFINED, ids=names(UNDEFINED))
+def test_what_c_gives_no_meaning_to_is_told(machine: Machine, mistake: Mistake) -> None:
+    with pytest.raises(faults.XenUndefined, match=mistake.said) as caught:
+        commit(machine, mistake, mistake.wrong)
+    assert re.match(r"xen/arch/arm/tee/ffa\.c:\d+$", caught.value.report.where)
+
+
+def test_the_fixed_twin_of_each_mistake_passes(machine: Machine) -> None:
+    for mistake in (*ADDRESS, *UNDEFINED):
+        commit(machine, mistake, mistake.right)
+
+
+def test_a_report_says_who_allocated_and_freed_the_block(machine: Machine) -> None:
+    (mistake,) = [each for each in ADDRESS if each.name == "read_of_a_freed_block"]
+    with pytest.raises(faults.XenAccess) as caught:
+        commit(machine, mistake, mistake.wrong)
+    allocated, freed = caught.value.report.memory
+    assert re.match(r"allocated by plant\(\) xen/arch/arm/tee/ffa\.c:\d+$", allocated)
+    assert re.match(r"freed by plant\(\) xen/arch/arm/tee/ffa\.c:\d+$", freed)
+    assert f"the memory was:\n    {allocated}\n    {freed}" in str(caught.value)
+
+
+def test_a_snapshot_knows_what_may_be_touched(machine: Machine) -> None:
+    freed, local = ADDRESS[3], ADDRESS[6]
+    vm = machine.create_vm("1.1")
+    start = machine.snapshot()
+    for mistake in (freed, local, freed):
+        # What the mistake has marked, or left marked on the stack, is as it was before.
+        with pytest.raises(faults.XenAccess):
+            vm.smc(FFA.ID_GET, NUMBERS[mistake.name], mistake.wrong)
+        machine.restore(start)
+        assert vm.smc(FFA.ID_GET, NUMBERS[mistake.name], mistake.right).ok
+        vm.map_rxtx()
+        vm.destroy()
+        machine.restore(start)
+
+
+def test_a_call_in_the_middle_of_another_has_a_stack_of_its_own(machine: Machine) -> None:
+    one, two = machine.create_vm("1.1"), machine.create_vm("1.1")
+    one.map_rxtx()
+    local = NUMBERS["write_past_the_end_of_a_local"]
+
+    def intrude(point: Point) -> None:
+        assert two.smc(FFA.ID_GET, local, 23).ok
+
+    with machine.at_points(intrude, Points.LOCK):
+        assert one.partition_info_get().ok
+    with pytest.raises(faults.XenAccess):
+        one.smc(FFA.ID_GET, local, 24)
+
+
+def test_a_plain_build_has_nothing_of_it(machine: Machine, tree: Tree) -> None:
+    assert not loader.build(tree).sanitize
+    assert machine.extension.sanitize == ("address", "undefined")
+    assert "sanitize=address,undefined" in machine.extension.describe()
+
+
+def test_sanitizers_are_named_in_any_order_and_once() -> None:
+    assert sanitizers.parse("undefined, address,undefined") == ("address", "undefined")
+    assert sanitizers.parse(None) == ()
+
+
+@pytest.mark.parametrize("names", ["adress", "address,,leak", "", ","])
+def test_an_unknown_sanitizer_is_answered_with_those_that_there_are(names: str) -> None:
+    with pytest.raises(UsageError, match="address, undefined"):
+        sanitizers.parse(names)
+
+
+def test_a_compiler_that_has_none_is_told_of(tree: Tree, tmp_path: Path) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text(
+        '#!/bin/sh\nfor a; do case $a in -fsanitize*) echo "what is $a?" >&2; exit 1;; esac; done\n'
+        'exec cc "$@"\n'
+    )
+    compiler.chmod(0o755)
+    with pytest.raises(BuildError, match=r"--sanitize=address: .* has nothing for it"):
+        loader.build(tree, cc=str(compiler), sanitize=("address",))
