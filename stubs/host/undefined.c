@@ -41,6 +41,8 @@ struct argument_table {
 
 #define UNDEFINED(t, ...)                                               \
     host_fault(FFASHIM_UB, (t)->at.file, (t)->at.line, __VA_ARGS__)
+#define ACCESS(t, ...)                                                  \
+    host_fault(FFASHIM_WILD, (t)->at.file, (t)->at.line, __VA_ARGS__)
 
 typedef char number[48];
 
@@ -143,6 +145,7 @@ HANDLER(out_of_bounds, const struct table *t, uintptr_t a)
     UNDEFINED(t, "index %s into %s", show(index, t->second, a), t->type->name);
 }
 
+/* What faults here in other builds, if at all, and is told of as that is. */
 HANDLER(type_mismatch_v1, const struct pointer_table *t, uintptr_t p)
 {
     static const char *const access[] = {
@@ -154,11 +157,11 @@ HANDLER(type_mismatch_v1, const struct pointer_table *t, uintptr_t p)
     uintptr_t align = 1UL << t->log_align;
 
     if ( !p )
-        UNDEFINED(t, "%s %s through NULL", what, t->type->name);
+        ACCESS(t, "%s %s through NULL", what, t->type->name);
     if ( p & (align - 1) )
-        UNDEFINED(t, "%s %s at %#lx, which is not aligned to %lu bytes", what,
-                  t->type->name, (unsigned long)p, (unsigned long)align);
-    UNDEFINED(t, "%s %s at %#lx, where there is no room for one", what,
+        ACCESS(t, "%s %s at %#lx, which is not aligned to %lu bytes", what,
+               t->type->name, (unsigned long)p, (unsigned long)align);
+    ACCESS(t, "%s %s at %#lx, where there is no room for one", what,
               t->type->name, (unsigned long)p);
 }
 

@@ -74,6 +74,20 @@ ADDRESS = (
 )
 """What --sanitize=address sees."""
 
+POINTERS = (
+    Mistake(
+        "load_that_is_not_aligned",
+        "sink = *(uint32_t *)(plant_words + n);",
+        *(1, 4, "a load of 'uint32_t' .*which is not aligned to 4 bytes"),
+    ),
+    Mistake(
+        "member_of_nothing",
+        "sink = (n ? NULL : d)->domain_id;",
+        *(1, 0, "a member of 'struct domain' through NULL"),
+    ),
+)
+"""What --sanitize=undefined sees of pointers: accesses, too."""
+
 UNDEFINED = (
     Mistake(
         "signed_overflow",
@@ -91,16 +105,6 @@ UNDEFINED = (
         *(13, 12, r"index 13 into 'char ?\[13\]'"),
     ),
     Mistake(
-        "load_that_is_not_aligned",
-        "sink = *(uint32_t *)(plant_words + n);",
-        *(1, 4, "a load of 'uint32_t' .*which is not aligned to 4 bytes"),
-    ),
-    Mistake(
-        "member_of_nothing",
-        "sink = (n ? NULL : d)->domain_id;",
-        *(1, 0, "a member of 'struct domain' through NULL"),
-    ),
-    Mistake(
         "division_by_zero",
         "sink = 40 / (int)n;",
         *(0, 1, "40 divided by 0 is no value of type 'int'"),
@@ -113,7 +117,9 @@ UNDEFINED = (
 )
 """What --sanitize=undefined sees."""
 
-NUMBERS = {mistake.name: n for n, mistake in enumerate((*ADDRESS, *UNDEFINED), 1)}
+MISTAKES = (*ADDRESS, *POINTERS, *UNDEFINED)
+
+NUMBERS = {mistake.name: n for n, mistake in enumerate(MISTAKES, 1)}
 """The value of x1 for each."""
 
 FUNCTIONS = """
@@ -146,7 +152,6 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
 }
 
 """ % "".join(  # noqa: UP031 - C has braces
-    f"    case {NUMBERS[mistake.name]}: {mistake.code} break;\n"
-    for mistake in (*ADDRESS, *UNDEFINED)
+    f"    case {NUMBERS[mistake.name]}: {mistake.code} break;\n" for mistake in MISTAKES
 )
 """Goes into ffa.c; see `planted.make_patch`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from planted import plant
-from planted_undefined import ADDRESS, FUNCTIONS, NUMBERS, UNDEFINED, Mistake
+from planted_undefined import ADDRESS, FUNCTIONS, MISTAKES, NUMBERS, POINTERS, UNDEFINED, Mistake
 
 from ffashim import FFA, Machine, Points, faults, loader, sanitizers
 from ffashim.errors import BuildError, UsageError
@@ -44,7 +44,7 @@ def names(mistakes: tuple[Mistake, ...]) -> Iterator[str]:
     return (mistake.name for mistake in mistakes)
 
 
-@pytest.mark.parametrize("mistake", ADDRESS, ids=names(ADDRESS))
+@pytest.mark.parametrize("mistake", [*ADDRESS, *POINTERS], ids=names((*ADDRESS, *POINTERS)))
 def test_memory_that_is_not_to_be_touched_is_named(machine: Machine, mistake: Mistake) -> None:
     with pytest.raises(faults.XenAccess, match=mistake.said) as caught:
         commit(machine, mistake, mistake.wrong)
@@ -59,7 +59,7 @@ def test_what_c_gives_no_meaning_to_is_told(machine: Machine, mistake: Mistake) 
 
 
 def test_the_fixed_twin_of_each_mistake_passes(machine: Machine) -> None:
-    for mistake in (*ADDRESS, *UNDEFINED):
+    for mistake in MISTAKES:
         commit(machine, mistake, mistake.right)
 
 
