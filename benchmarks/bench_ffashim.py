@@ -7,6 +7,7 @@ turn, in the same process, the best of several rounds each.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from ffashim import FFA, Machine, loader
 from ffashim.defaults import default_spmc
+from ffashim.sanitizers import parse
 from ffashim.source import Tree, resolve, resolve_default
 
 CALLS = 100_000
@@ -167,6 +169,34 @@ def test_hypothesis_examples(machine: Machine, claim: Any) -> None:
 
     rate = best(empty, 5) / best(call, 5)
     claim("Hypothesis examples of one call, against an empty body", rate, 0.7, "", least=True)
+
+
+MIX = (FFA.ID_GET, FFA.FEATURES, FFA.SPM_ID_GET, FFA.MEM_RECLAIM)
+"""Calls of which the secure world hears nothing: its part is Python."""
+
+
+@pytest.mark.parametrize(
+    ("sanitize", "bound"), [("address", 8.0), ("undefined", 8.0), ("address,undefined", 12.0)]
+)
+def test_a_sanitizer(tree: Tree, claim: Any, sanitize: str, bound: float) -> None:
+    """What calls take in a build with a sanitizer, against one without, both with assertions."""
+    runs = []
+    for names in ((), parse(sanitize)):
+        built = Machine(loader.build(tree, {"DEBUG": "y"}, sanitize=names)).boot()
+        vm = built.create_vm("1.1")
+        vm.map_rxtx()
+        count = 4_000
+        frames = built.ffi.new("uint64_t[]", 18 * count)
+        data = b"".join(fid.to_bytes(8, "little") + bytes(17 * 8) for fid in MIX) * (count // 4)
+
+        def fill(frames: Any = frames, built: Machine = built, data: bytes = data) -> None:
+            built.ffi.buffer(frames)[:] = data
+
+        runs.append((functools.partial(vm.batch_raw, frames, count), fill))
+    # In turn: somebody else's load meets both.
+    times = [[best(run, 1, fill) for run, fill in runs] for _ in range(60)]
+    plain, sanitized = (min(column) for column in zip(*times, strict=True))
+    claim(f"calls with --sanitize={sanitize}, against calls without", sanitized / plain, bound, "x")
 
 
 # --- the table -----------------------------------------------------------------------------------
