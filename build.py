@@ -522,10 +522,13 @@ def remarks(recipe: Recipe, directory: Path, flags: Sequence[str]) -> Iterator[t
     """
     generate(recipe, directory)
     sources, _ = listed(recipe)
-    include = xen_include(recipe.xen, directory)
-    for source in sources:
-        command = [*shlex.split(recipe.cc), *XEN, *flags, *include, "-c", str(source)]
-        yield source, answer([*command, "-o", os.devnull])
+    command = [*shlex.split(recipe.cc), *XEN, *flags, *xen_include(recipe.xen, directory)]
+
+    def compile_one(source: Path) -> str:
+        return answer([*command, "-c", str(source), "-o", os.devnull])
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        yield from zip(sources, pool.map(compile_one, sources), strict=True)
 
 
 def answer(command: Sequence[str]) -> str:

@@ -64,6 +64,7 @@ struct block {
     uint64_t freed_by;
     struct block *next;                    /* freed blocks of a class         */
     uint32_t class;
+    uint32_t room;                         /* from here to the next block     */
     bool live;
     unsigned char data[] __attribute__((__aligned__(ALIGN)));
 };
@@ -396,11 +397,12 @@ static uint32_t class_of(size_t size)
     return class - 5;
 }
 
-static struct block *reuse(uint32_t class)
+static struct block *reuse(uint32_t class, size_t align)
 {
     struct block *b = state.freed[class];
 
-    if ( !b || state.freed_nr[class] <= QUARANTINE )
+    if ( !b || state.freed_nr[class] <= QUARANTINE ||
+         (uintptr_t)b->data % align )
         return NULL;
 
     for ( size_t n = 0; n < b->size; n++ )
@@ -417,6 +419,24 @@ static struct block *reuse(uint32_t class)
     return b;
 }
 
+/* Room at the end of the heap, which is always walked from block to block. */
+static struct block *extend(uint32_t class, size_t align)
+{
+    struct block *b = (struct block *)(heap_base() + state.heap_used);
+    size_t gap = -(uintptr_t)b->data & (align - 1);
+
+    if ( state.heap_used + gap + block_size(class) > HEAP_SIZE - HOST_PAGE_SIZE )
+        return NULL;
+    state.heap_used += gap + block_size(class);
+    if ( gap )
+    {
+        *b = (struct block){ .canary = CANARY, .room = gap };
+        b = (struct block *)((unsigned char *)b + gap);
+    }
+
+    return b;
+}
+
 void *host_heap_alloc(size_t size, size_t align, void *caller)
 {
     uint32_t class;
@@ -425,23 +445,20 @@ void *host_heap_alloc(size_t size, size_t align, void *caller)
     /* The machine's own blocks have no caller, and never fail. */
     if ( caller && alloc_fails() )
         return NULL;
-    if ( align > ALIGN || size > HEAP_SIZE / 4 )
+    if ( align > HOST_PAGE_SIZE || size > HEAP_SIZE / 4 )
         return NULL;
+    if ( align < ALIGN )
+        align = ALIGN;
 
     class = class_of(size);
-    b = reuse(class);
-    if ( !b )
-    {
-        if ( state.heap_used + block_size(class) > HEAP_SIZE - HOST_PAGE_SIZE )
-            return NULL;
-        b = (struct block *)(heap_base() + state.heap_used);
-        state.heap_used += block_size(class);
-    }
+    b = reuse(class, align);
+    if ( !b && !(b = extend(class, align)) )
+        return NULL;
 
     *b = (struct block){
         .canary = CANARY, .size = size, .serial = caller ? state.serial : 0,
         .caller = module_offset(caller), .outer = outer_of(caller),
-        .class = class, .live = true,
+        .class = class, .room = block_size(class), .live = true,
     };
     memset(b->data, FRESH, size);
     set_tail_canary(b);
@@ -496,10 +513,10 @@ bool memory_heap_place(uintptr_t addr, struct heap_place *place)
     {
         uintptr_t at = (uintptr_t)heap_base();
 
-        for ( ; ; at += block_size(b->class) )
+        for ( ; ; at += b->room )
         {
             b = (const struct block *)at;
-            if ( addr - at < block_size(b->class) )
+            if ( addr - at < b->room )
                 break;
         }
         *place = (struct heap_place){
@@ -536,7 +553,7 @@ uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
     {
         struct block *b = (struct block *)(heap_base() + at);
 
-        at += block_size(b->class);
+        at += b->room;
         if ( !b->live || !b->serial )
             continue;
         if ( nr < max )

@@ -239,9 +239,9 @@ static void domain_free(struct domain *d)
 }
 
 /* The machine's own memory never fails: the test fails Xen's allocations. */
-static void *alloc_zeroed(size_t size)
+static void *alloc_zeroed(size_t size, size_t align)
 {
-    void *p = host_heap_alloc(size, 64, NULL);
+    void *p = host_heap_alloc(size, align, NULL);
 
     return p ? memset(p, 0, size) : NULL;
 }
@@ -262,7 +262,7 @@ static int create_vcpus(struct domain *d, unsigned int nr)
 {
     for ( unsigned int v = 0; v < nr; v++ )
     {
-        d->vcpu[v] = alloc_zeroed(sizeof(struct vcpu));
+        d->vcpu[v] = alloc_zeroed(sizeof(struct vcpu), __alignof__(struct vcpu));
         if ( !d->vcpu[v] )
             return -ENOMEM;
         d->vcpu[v]->domain = d;
@@ -293,8 +293,9 @@ int64_t domain_create_slot(const struct xen_domain *how)
     if ( !ram )
         return -ENOMEM;
 
-    d = alloc_zeroed(sizeof(*d));
-    if ( d && !(d->vcpu = alloc_zeroed(how->vcpus * sizeof(*d->vcpu))) )
+    d = alloc_zeroed(sizeof(*d), __alignof__(*d));
+    if ( d && !(d->vcpu = alloc_zeroed(how->vcpus * sizeof(*d->vcpu),
+                                       __alignof__(*d->vcpu))) )
     {
         host_heap_free(d, NULL);
         d = NULL;

@@ -40,6 +40,11 @@ ADDRESS = (
         *(41, 40, "write of 1 bytes: 1 bytes past the end of the heap block of 41 bytes"),
     ),
     Mistake(
+        "write_past_a_block_that_is_aligned_to_a_page",
+        "p = _xmalloc(40, PAGE_SIZE); BUG_ON((unsigned long)p & ~PAGE_MASK); p[n] = 1; xfree(p);",
+        *(40, 39, "write of 1 bytes: 1 bytes past the end of the heap block of 40 bytes"),
+    ),
+    Mistake(
         "read_of_a_freed_block",
         "p = xzalloc_array(char, 40); if ( n ) xfree(p); sink = p[8]; if ( !n ) xfree(p);",
         *(1, 0, "read of 1 bytes: in the freed heap block of 40 bytes"),

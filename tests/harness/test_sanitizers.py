@@ -64,7 +64,7 @@ def test_the_fixed_twin_of_each_mistake_passes(machine: Machine) -> None:
 
 
 def test_a_report_says_who_allocated_and_freed_the_block(machine: Machine) -> None:
-    (mistake,) = [each for each in ADDRESS if each.name == "read_of_a_freed_block"]
+    (mistake,) = (each for each in ADDRESS if each.name == "read_of_a_freed_block")
     with pytest.raises(faults.XenAccess) as caught:
         commit(machine, mistake, mistake.wrong)
     allocated, freed = caught.value.report.memory
@@ -74,7 +74,8 @@ def test_a_report_says_who_allocated_and_freed_the_block(machine: Machine) -> No
 
 
 def test_a_snapshot_knows_what_may_be_touched(machine: Machine) -> None:
-    freed, local = ADDRESS[3], ADDRESS[6]
+    named = {mistake.name: mistake for mistake in ADDRESS}
+    freed, local = named["read_of_a_freed_block"], named["write_past_the_end_of_a_local"]
     vm = machine.create_vm("1.1")
     start = machine.snapshot()
     for mistake in (freed, local, freed):
