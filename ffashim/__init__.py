@@ -3,6 +3,7 @@
 
 from ffashim.errors import FfashimError
 from ffashim.faults import XenFault
+from ffashim.fetches import Fetch
 from ffashim.ffa import FFA, FfaError
 from ffashim.machine import DomainError, Machine, Points
 from ffashim.memory import P2m
@@ -14,6 +15,7 @@ __all__ = [
     "FFA",
     "Call",
     "DomainError",
+    "Fetch",
     "FfaError",
     "FfashimError",
     "Machine",

@@ -37,6 +37,8 @@ class Report:
     """Innermost first: function, file and line."""
     memory: tuple[str, ...] = ()
     """Who has allocated, and freed, the memory that was misused, where that is known."""
+    earlier: tuple[str, ...] = ()
+    """Where the bytes that are read twice were read first, and who called that."""
     locks: tuple[Lock, ...] = ()
     """Locks held at that moment, by any CPU."""
     waits: tuple[Lock, ...] = ()
@@ -71,6 +73,7 @@ class XenFault(FfashimError):
         sections: Sequence[tuple[str, Sequence[object]]] = (
             ("called from", report.backtrace),
             ("the memory was", report.memory),
+            ("earlier", report.earlier),
             ("locks held", report.locks),
             ("waiting for", report.waits),
             ("console", report.console),
@@ -151,6 +154,15 @@ class XenUndefined(XenFault):
     """
 
     headline = "undefined behaviour"
+
+
+class XenDoubleFetch(XenFault):
+    """Memory that a guest shares was read twice in one call, and may have changed in between.
+
+    Only seen in a build with --sanitize=double-fetch.
+    """
+
+    headline = "double fetch"
 
 
 class Blocked(FfashimError):

@@ -13,10 +13,11 @@ from enum import IntFlag
 from types import ModuleType
 from typing import Any, Protocol
 
-from ffashim import faults
+from ffashim import faults, fetches
 from ffashim.defaults import default_spmc
 from ffashim.errors import FfashimError, UsageError
 from ffashim.faults import Blocked, Lock, Report, XenFault
+from ffashim.fetches import Fetch
 from ffashim.ffa import Version
 from ffashim.loader import Extension
 from ffashim.reply import Reply
@@ -170,6 +171,7 @@ class Machine:
         self._script_error: BaseException | None = None
         self._text: Any = self.ffi.new("const char **")
         self._on_point: Callable[[Point], None] | None = None
+        self._on_fetch: Callable[[Fetch], None] | None = None
         self._suspend: set[int] = set()
         self._pending_irqs: list[tuple[int, int]] = []
         self._next_page: dict[int, int] = {}
@@ -207,6 +209,7 @@ class Machine:
         self._pending_irqs.clear()
         self._suspend.clear()
         self._on_point = None
+        self._on_fetch = None
         self.lib.ffashim_watch(0)
 
     def boot(self, spmc: SecureWorld | None = None) -> Machine:
@@ -535,6 +538,7 @@ class Machine:
                 where=where,
                 backtrace=tuple(map(str, places)),
                 memory=self._sites(raw),
+                earlier=self._earlier(raw),
                 locks=self._locks(),
                 waits=self._all_waits(),
             ),
@@ -553,6 +557,14 @@ class Machine:
         return next((each for each in places if not each.file.endswith(".h")), None) or (
             places[0] if places else None
         )
+
+    def _earlier(self, raw: Any) -> tuple[str, ...]:
+        """Return where the bytes were read, or written, before that are read again."""
+        if raw.kind != self.lib.FFASHIM_FETCH:
+            return ()
+        fetch = fetches.fetch_of(self, raw.cpu)
+        assert fetch.first is not None
+        return (str(fetch.first), *map(str, fetch.first.chain[1:]))
 
     def _stop(self, kind: type[XenFault], report: Report) -> None:
         console = tuple(str(line) for line in self.console[-10:])
@@ -619,6 +631,8 @@ class Machine:
             ) from error
 
     def _reached(self, cpu: int, kind: int, address: int) -> int:
+        if kind == self.lib.FFASHIM_POINT_FETCH:
+            return self._fetched(fetches.fetch_of(self, cpu))
         if cpu in self._suspend:
             return 1
         callback = self._on_point
@@ -631,7 +645,47 @@ class Machine:
                 self.lib.ffashim_watch(watched)
         return 0
 
+    def _fetched(self, fetch: Fetch) -> int:
+        callback = self._on_fetch
+        if callback is None:
+            harmless = fetch.first is None or fetches.reason(fetch)
+            return 0 if harmless else int(self.lib.FFASHIM_FETCH_REFUSED)
+        watched = self._watched
+        self.lib.ffashim_watch(0)
+        self._on_fetch = _look_away
+        try:
+            callback(fetch)
+        finally:
+            self._on_fetch = callback
+            self.lib.ffashim_watch(watched)
+        return 0
+
     _watched = 0
+
+    @contextmanager
+    def at_fetches(self, callback: Callable[[Fetch], None]) -> Iterator[None]:
+        """Run a function at every read of a guest's memory that a call makes in the body, before
+        it is made: `Fetch.data` can be changed, as another vCPU could.
+
+        That bytes are read twice is no error there: what comes of it is the test's to tell. The
+        function may make other vCPUs call, as in `at_points()`. It wants a build with
+        ``--sanitize=double-fetch``.
+        """
+        self._usable()
+        if not any(name.startswith(fetches.SANITIZER) for name in self.extension.sanitize):
+            raise UsageError(
+                "what Xen reads is not seen in this build: run pytest or ffashim check with "
+                "--sanitize=double-fetch, or loader.build(tree, sanitize=['double-fetch'])"
+            )
+        _require_takes_one(callback, "at_fetches", "the Fetch")
+        before, watched = self._on_fetch, self._watched
+        self._on_fetch, self._watched = callback, watched | 1 << self.lib.FFASHIM_POINT_FETCH
+        self.lib.ffashim_watch(self._watched)
+        try:
+            yield
+        finally:
+            self._on_fetch, self._watched = before, watched
+            self.lib.ffashim_watch(watched)
 
     @contextmanager
     def at_points(
@@ -644,9 +698,10 @@ class Machine:
         lock that the first call holds, the first call goes on until it releases it.
         """
         self._usable()
-        _require_takes_a_point(callback)
+        _require_takes_one(callback, "at_points", "the Point")
         before, before_points = self._on_point, self._watched
-        self._on_point, self._watched = callback, int(points)
+        fetch = before_points & 1 << self.lib.FFASHIM_POINT_FETCH
+        self._on_point, self._watched = callback, int(points) | fetch
         self.lib.ffashim_watch(self._watched)
         try:
             yield
@@ -808,14 +863,18 @@ class Machine:
             self.lib.ffashim_set_hang_limit(before)
 
 
-def _require_takes_a_point(callback: object) -> None:
+def _look_away(fetch: Fetch) -> None:
+    """What calls fetch that are made while another one is at a fetch is nobody's concern."""
+
+
+def _require_takes_one(callback: object, function: str, argument: str) -> None:
     try:
         if not callable(callback):
             raise TypeError("it is no function")
         inspect.signature(callback).bind(None)
     except TypeError as error:
         raise UsageError(
-            f"at_points({callback!r}): want a function of one argument, the Point: {error}"
+            f"{function}({callback!r}): want a function of one argument, {argument}: {error}"
         ) from None
     except ValueError:  # it is in C, and does not tell
         pass
@@ -919,5 +978,6 @@ _FAULTS: tuple[type[XenFault], ...] = (
     faults.XenMemory,
     faults.XenUnmodelled,
     faults.XenUndefined,
+    faults.XenDoubleFetch,
     faults.XenFault,
 )

@@ -34,6 +34,15 @@ class Sanitizer:
 
 # What the optimiser drops, nobody checks, and what it merges is of no line.
 _NOT_OPTIMISED = ("-O0",)
+# ThreadSanitizer's calls of an access before it is made, for each, and nothing else that it can do.
+_ANNOUNCED = (
+    (
+        "-fsanitize=thread",
+        *("-mllvm", "-tsan-instrument-read-before-write=1"),
+        *("-mllvm", "-tsan-instrument-func-entry-exit=0"),
+    ),
+    ("-fsanitize=thread", *("--param", "tsan-instrument-func-entry-exit=0")),
+)
 
 SANITIZERS = {
     each.name: each
@@ -67,6 +76,15 @@ SANITIZERS = {
             "undefined",
             "FFASHIM_SANITIZE_UNDEFINED",
             ((*_NOT_OPTIMISED, "-fsanitize=undefined", "-fno-sanitize=vptr"),),
+        ),
+        # Optimised as Xen is, and not at all: what the compiler makes of a read counts.
+        *(
+            Sanitizer(
+                f"double-fetch{suffix}",
+                "FFASHIM_SANITIZE_FETCH",
+                tuple((level, *flags) for flags in _ANNOUNCED),
+            )
+            for suffix, level in (("", "-O2"), ("-O0", "-O0"))
         ),
     )
 }

@@ -40,6 +40,7 @@ struct cpu {
     uint64_t *smc;                         /* registers of the pending SMC    */
     uint32_t point;
     const void *point_addr;
+    int answer;                            /* to the last point               */
     struct held held[HELD_MAX];
     unsigned int held_nr;
     struct held waits;                     /* lock: NULL when it does not     */
@@ -299,6 +300,7 @@ int ffashim_drive(uint32_t cpu)
             if ( c->turn != turn )
                 continue;
             c->in_point = false;
+            c->answer = rc;
             if ( rc == 1 )                 /* leave it here for now           */
                 break;
         }
@@ -331,6 +333,7 @@ int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
                                .regs = regs };
     p->smcs = 0;
     p->status = FFASHIM_READY;
+    fetch_begin(cpu);
 
     return 0;
 }
@@ -453,6 +456,7 @@ void host_call_begins(void)
 {
     running->smcs = 0;
     cpu_progress++;
+    fetch_begin(running - cpus);
 }
 
 void host_smc(uint64_t regs[18])
@@ -466,17 +470,25 @@ void host_smc(uint64_t regs[18])
     yield(c, FFASHIM_IN_SMC);
 }
 
-void host_switch(enum ffashim_point point, const void *addr)
+int cpu_ask(enum ffashim_point point, const void *addr)
 {
     struct cpu *c = running;
 
-    if ( !c || !(host_switching & (1U << point)) || c->in_point )
-        return;
+    if ( !c || c->in_point )
+        return 0;
     c->point = point;
     c->point_addr = addr;
     c->in_point = true;
     yield(c, FFASHIM_READY);
     c->in_point = false;
+
+    return c->answer;
+}
+
+void host_switch(enum ffashim_point point, const void *addr)
+{
+    if ( host_switching & (1U << point) )
+        cpu_ask(point, addr);
 }
 
 void host_switch_copy(const void *d, const void *s)

@@ -39,6 +39,26 @@ const ffashim_report *ffashim_last_report(void)
 }
 
 /* Frame pointers are kept throughout, so the chain can simply be followed. */
+uint32_t fault_walk(void *const *fp, uint64_t *frame, uint32_t max)
+{
+    uint32_t nr = 0;
+
+    while ( nr < max && fp && !((uintptr_t)fp % 8) )
+    {
+        void *const *next = fp[0];
+        uint64_t at = module_offset(fp[1]);
+
+        if ( !at )
+            break;
+        frame[nr++] = at - 1;
+        if ( next <= fp || (uintptr_t)next - (uintptr_t)fp > 256 * 1024 )
+            break;
+        fp = next;
+    }
+
+    return nr;
+}
+
 static void walk(const void *pc, void *const *fp)
 {
     uint64_t at = module_offset(pc);
@@ -46,19 +66,8 @@ static void walk(const void *pc, void *const *fp)
     report.frames = 0;
     if ( at )
         report.frame[report.frames++] = at;
-
-    while ( report.frames < FRAMES && fp && !((uintptr_t)fp % 8) )
-    {
-        void *const *next = fp[0];
-
-        at = module_offset(fp[1]);
-        if ( !at )
-            break;
-        report.frame[report.frames++] = at - 1;
-        if ( next <= fp || (uintptr_t)next - (uintptr_t)fp > 256 * 1024 )
-            break;
-        fp = next;
-    }
+    report.frames += fault_walk(fp, report.frame + report.frames,
+                                FRAMES - report.frames);
 }
 
 static struct heap_place memory;

@@ -82,6 +82,23 @@ int ffashim_waits(uint32_t cpu, ffashim_lock *lock, uint32_t *holder);
 /* Switch points: one bit a kind of point; 0 makes them free. */
 void ffashim_watch(uint32_t points);
 
+/*
+ * Accesses of a CPU's call to memory that guests share. Seen in a build for
+ * --sanitize=double-fetch only.
+ */
+typedef struct {
+    uint64_t ma;
+    uint32_t size;
+    uint32_t write;
+    uint32_t frames;
+    uint64_t frame[16];      /* return addresses, as offsets in the module   */
+} ffashim_access;
+
+/* How many a call has made, the one that it is about to make included. */
+uint32_t ffashim_accesses(uint32_t cpu, const ffashim_access **all);
+/* What the last one has a byte in common with, or NULL; see stubs/host/fetch.c. */
+const ffashim_access *ffashim_accessed_before(uint32_t cpu);
+
 /* Domains. */
 int64_t ffashim_domain_create(uint32_t cpu, uint32_t id, uint32_t vcpus,
                               int aarch64, int tee, uint64_t ram_base,

@@ -33,6 +33,8 @@ extern int (*python_point)(uint32_t cpu, uint32_t point, uint64_t addr);
 void fault_open(void);
 void fault_thread(void);
 void FFASHIM_NORETURN fault_raise(void);
+/* The callers of a function whose frame is at @fp, as offsets in the module. */
+uint32_t fault_walk(void *const *fp, uint64_t *frame, uint32_t max);
 struct heap_place;
 /* What the next fault is about. */
 void fault_memory(const struct heap_place *place);
@@ -78,6 +80,13 @@ static inline void coverage_begin(void) { }
 static inline void coverage_take_back(void) { }
 #endif
 
+/* fetch.c */
+#ifdef FFASHIM_SANITIZE_FETCH
+void fetch_begin(unsigned int cpu);         /* another job, or guest call     */
+#else
+static inline void fetch_begin(unsigned int cpu) { (void)cpu; }
+#endif
+
 /* memory.c */
 /* The block or run of pages of Xen's nearest to an address. */
 struct heap_place {
@@ -94,6 +103,8 @@ extern void *(*host_memset)(void *d, int c, size_t n);
 extern int (*host_memcmp)(const void *a, const void *b, size_t n);
 void memory_libc(void);
 
+/* Where in RAM a window of Xen's leads to, 0 if @va lies in none of a guest. */
+uint64_t memory_shared(const void *va);
 int memory_open(void);
 bool memory_heap_place(uintptr_t addr, struct heap_place *place);
 const char *memory_describe(uintptr_t addr, char *buf, size_t size);
@@ -136,6 +147,8 @@ typedef sigjmp_buf cpu_env;
 #endif
 extern cpu_env *cpu_main;                  /* where the running CPU yields to */
 int cpu_open(void);
+/* Stop the running CPU at a point whoever watches. The callback's answer. */
+int cpu_ask(enum ffashim_point point, const void *addr);
 void cpu_abandon_all(void);
 bool cpu_running(void);
 bool cpu_stack_guard(uintptr_t addr);

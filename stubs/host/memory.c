@@ -210,6 +210,15 @@ static void *window_va(const struct window *w)
     return windows + ((size_t)(w - window) * 2 + 1) * HOST_PAGE_SIZE;
 }
 
+uint64_t memory_shared(const void *va)
+{
+    const struct window *w = window_of(va);
+
+    return w && w->mapped && w->page >= HOST_XEN_PAGES
+           ? HOST_RAM_BASE + w->page * HOST_PAGE_SIZE +
+             ((uintptr_t)va & (HOST_PAGE_SIZE - 1)) : 0;
+}
+
 bool host_va_to_ma(unsigned long va, uint64_t *ma)
 {
     const struct window *w = window_of((void *)va);

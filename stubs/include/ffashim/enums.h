@@ -20,6 +20,7 @@ enum ffashim_fault {
     FFASHIM_MEMORY,          /* heap or page reference misuse                */
     FFASHIM_UNMODELLED,      /* a part of Xen that the machine lacks         */
     FFASHIM_UB,              /* what C gives no meaning to                   */
+    FFASHIM_FETCH,           /* guest memory is read twice                   */
     FFASHIM_MISUSE,          /* the harness was asked for what cannot be     */
 };
 
@@ -58,7 +59,11 @@ enum ffashim_point {
     FFASHIM_POINT_COPY,
     FFASHIM_POINT_SMC,
     FFASHIM_POINT_RELAX,
+    FFASHIM_POINT_FETCH,     /* in a build for --sanitize=double-fetch only  */
 };
+
+/* What a callback at such a fetch may answer, beside 0. */
+enum ffashim_verdict { FFASHIM_FETCH_REFUSED = 2 };
 
 /* What a guest frame is to Xen. */
 enum ffashim_p2m {

@@ -116,8 +116,13 @@ void *host_heap_alloc(size_t size, size_t align, void *caller);
 void host_heap_free(void *p, void *caller);
 
 /* Memory that Xen is about to touch by other means than its own code. */
-#ifdef FFASHIM_SANITIZE_ADDRESS
+#if defined(FFASHIM_SANITIZE_ADDRESS)
 void host_check_access(const void *p, size_t size, bool write);
+#elif defined(FFASHIM_SANITIZE_FETCH)
+/* The place is in the function that called the one whose frame is at @frame. */
+void host_access(const void *p, size_t size, bool write, void *const *frame);
+#define host_check_access(p, size, write)                               \
+    host_access(p, size, write, __builtin_frame_address(0))
 #else
 #define host_check_access(p, size, write) ((void)0)
 #endif

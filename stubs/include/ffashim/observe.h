@@ -130,6 +130,34 @@ static always_inline void *ffashim_memcpy_(void *d, const void *s, size_t n)
 #undef memcpy
 #define memcpy(d, s, n) ffashim_memcpy_(d, s, n)
 
+#if defined(FFASHIM_SANITIZE_FETCH) && !defined(__clang__)
+/*
+ * Copies that gcc makes a few moves of, it makes so after its accesses are
+ * announced. Those of a power of two it takes for plain accesses before that,
+ * and the copy of a struct it announces.
+ */
+#define FFASHIM_CONSTANT_(n, otherwise)                                 \
+    __builtin_choose_expr(__builtin_constant_p(n), n, otherwise)
+#undef memcpy
+#undef memmove
+#undef memcmp
+#define memcpy(d, s, n) ({                                              \
+    void *d_ = (d);                                                     \
+    const void *s_ = (s);                                               \
+    struct __packed __attribute__((__may_alias__))                      \
+    { unsigned char b[FFASHIM_CONSTANT_(n, 1)]; } *to_ = d_;            \
+    const typeof(*to_) *from_ = s_;                                     \
+                                                                        \
+    if ( unlikely(host_switching) )                                     \
+        host_switch_copy(d_, s_);                                       \
+    if ( __builtin_constant_p(n) )                                      \
+        *to_ = *from_;                                                  \
+    else                                                                \
+        (memcpy)(d_, s_, n);                                            \
+    d_;                                                                 \
+})
+#endif
+
 #endif /* !FFASHIM_STUBS */
 
 #endif /* FFASHIM_OBSERVE_H */

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What Xen reads of memory that a guest shares with it, in a build for ``--sanitize=double-fetch``.
+
+Another vCPU of the guest may write to that memory at any time. What Xen has checked and then reads
+again need not be what it has checked: the second read of a byte in one call is an error, unless it
+is among :data:`HARMLESS`. docs/double-fetch.md tells how the reads are seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ffashim.ffa import V1_2, Version
+from ffashim.memory import PAGE
+from ffashim.symbols import Place
+
+if TYPE_CHECKING:
+    from ffashim.machine import Machine
+    from ffashim.vm import Vm
+
+SANITIZER = "double-fetch"
+"""How the sanitizers' names start that make a build in which fetches are seen."""
+
+
+class Access:
+    """A read, or a write, of Xen's to memory that a guest shares with it."""
+
+    def __init__(self, machine: Machine, raw: Any) -> None:
+        self._machine = machine
+        self._frames = [int(raw.frame[n]) for n in range(raw.frames)]
+        self.machine_address = int(raw.ma)
+        """The physical address of the first byte."""
+        self.size = int(raw.size)
+        """Bytes. An access does not leave its page."""
+        self.write = bool(raw.write)
+
+    @property
+    def vm(self) -> Vm | None:
+        """The guest in whose RAM the bytes lie; None if it is no more."""
+        return self._owner()[0]
+
+    @property
+    def address(self) -> int:
+        """Where that guest has the first byte, an intermediate physical address."""
+        return self._owner()[1]
+
+    @property
+    def offset(self) -> int:
+        """The same in its page."""
+        return self.machine_address % PAGE
+
+    @property
+    def chain(self) -> tuple[Place, ...]:
+        """Where Xen makes the access, and who called that, innermost first."""
+        places = self._machine._backtrace(self._frames)
+        # The machine's string functions stand in for Xen's.
+        while len(places) > 1 and places[0].file.startswith("stubs/"):
+            del places[0]
+        return tuple(places)
+
+    @property
+    def place(self) -> Place:
+        """Where Xen makes the access."""
+        return self.chain[0]
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes, shared with Xen: what is assigned to them is what it reads next."""
+        machine = self._machine
+        page = machine.lib.ffashim_ram_page(self.machine_address)
+        return memoryview(machine.ffi.buffer(page, PAGE))[self.offset : self.offset + self.size]
+
+    def within(self, function: str) -> bool:
+        """Tell whether the access is made in a function of Xen's or in what that calls."""
+        return any(place.function == function for place in self.chain)
+
+    def _owner(self) -> tuple[Vm | None, int]:
+        for vm in self._machine.vms.values():
+            into = self.machine_address - vm.memory.machine_address(vm.memory.base)
+            if 0 <= into < vm.memory.pages * PAGE:
+                return vm, vm.memory.base + into
+        return None, self.machine_address
+
+    def __str__(self) -> str:
+        vm, address = self._owner()
+        whose = f"domain {vm.domid}'s" if vm else "a guest's"
+        verb = "write" if self.write else "read"
+        return f"{verb} of {self.size} bytes of {whose} {address:#x} in {self.place}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
+
+
+class Fetch(Access):
+    """A read that Xen is about to make."""
+
+    def __init__(self, machine: Machine, cpu: int, raw: Any, before: Any) -> None:
+        super().__init__(machine, raw)
+        self.cpu = cpu
+        self.first = Access(machine, before) if before else None
+        """The first read of one of these bytes in the same call; if there is none, the last write
+        of Xen's own to one of them; or None."""
+
+
+def fetch_of(machine: Machine, cpu: int) -> Fetch:
+    """Return the read that a CPU has stopped at."""
+    all_of_them = machine.ffi.new("const ffashim_access **")
+    count = machine.lib.ffashim_accesses(cpu, all_of_them)
+    before = machine.lib.ffashim_accessed_before(cpu)
+    return Fetch(machine, cpu, all_of_them[0][count - 1], before)
+
+
+# --- what is no error -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Harmless:
+    """Second reads that have been looked at, and why nothing can come of them."""
+
+    function: str
+    """Of Xen's: both reads are made in it or in what it calls."""
+    applies: Callable[[Fetch, Access], bool]
+    """Told the second read and the first."""
+    why: str
+
+
+def _compared_only(fetch: Fetch, first: Access) -> bool:
+    return not fetch._machine.extension.enabled("FFA_VM_TO_VM") and not first.write
+
+
+def _payload_behind_a_short_header(fetch: Fetch, first: Access) -> bool:
+    vm = fetch.vm
+    header, longer = 20, 40
+    return (
+        (vm is None or (vm.version or Version(1, 0)) < V1_2)
+        and (first.offset, first.size) == (0, longer)
+        and header <= fetch.offset < longer
+    )
+
+
+HARMLESS = (
+    Harmless(
+        "ffa_handle_msg_send2",
+        _compared_only,
+        "without messages between guests Xen only compares what it reads: the SPMC reads the "
+        "message itself, and has to check it as well",
+    ),
+    Harmless(
+        "ffa_handle_msg_send2",
+        _payload_behind_a_short_header,
+        "the header of a guest below 1.2 is copied as if it were one of 1.2; the bytes that are "
+        "its payload are not used in that copy",
+    ),
+)
+
+
+def reason(fetch: Fetch) -> str | None:
+    """Return why a second read is no error, None if it is one."""
+    first = fetch.first
+    assert first is not None
+    for entry in HARMLESS:
+        if (
+            fetch.within(entry.function)
+            and first.within(entry.function)
+            and entry.applies(fetch, first)
+        ):
+            return entry.why
+    return None
