@@ -94,6 +94,7 @@ def missing(
     abi: FFA | None = None,
     version: str | None = None,
     messages: bool = False,
+    sanitize: str | None = None,
     **unknown: object,
 ) -> str | None:
     """Return why a test that needs this cannot run on the machine's tree, None if it can.
@@ -101,9 +102,15 @@ def missing(
     Raises UsageError for a need that is none of these.
     """
     for name in unknown:
-        raise UsageError(f"needs({name}=...): name one of vm_to_vm, abi, version, messages")
+        raise UsageError(
+            f"needs({name}=...): name one of vm_to_vm, abi, version, messages, sanitize"
+        )
     if vm_to_vm is not None and machine.extension.enabled("FFA_VM_TO_VM") != vm_to_vm:
         return f"needs FFA_VM_TO_VM={'y' if vm_to_vm else 'n'}"
+    if sanitize is not None and not any(
+        name.startswith(sanitize) for name in machine.extension.sanitize
+    ):
+        return f"needs a build with --sanitize={sanitize}"
     if version is not None and highest_version(machine) < Version.parse(version):
         return f"needs a mediator of FF-A {version}; this tree's is {highest_version(machine)}"
     if messages and not probe(machine, _relays_messages):

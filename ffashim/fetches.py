@@ -8,11 +8,12 @@ is among :data:`HARMLESS`. docs/double-fetch.md tells how the reads are seen.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ffashim.ffa import V1_2, Version
+from ffashim.ffa import FFA, V1_1, V1_2, Version
 from ffashim.memory import PAGE
 from ffashim.symbols import Place
 
@@ -30,6 +31,8 @@ class Access:
     def __init__(self, machine: Machine, raw: Any) -> None:
         self._machine = machine
         self._frames = [int(raw.frame[n]) for n in range(raw.frames)]
+        self.fid = int(raw.fid)
+        """The function that the guest has called, see `FFA`; 0 for what no guest has."""
         self.machine_address = int(raw.ma)
         """The physical address of the first byte."""
         self.size = int(raw.size)
@@ -66,15 +69,21 @@ class Access:
         return self.chain[0]
 
     @property
-    def data(self) -> memoryview:
-        """The bytes, shared with Xen: what is assigned to them is what it reads next."""
+    def page(self) -> memoryview:
+        """The whole page, shared with Xen."""
         machine = self._machine
         page = machine.lib.ffashim_ram_page(self.machine_address)
-        return memoryview(machine.ffi.buffer(page, PAGE))[self.offset : self.offset + self.size]
+        return memoryview(machine.ffi.buffer(page, PAGE))
 
-    def within(self, function: str) -> bool:
-        """Tell whether the access is made in a function of Xen's or in what that calls."""
-        return any(place.function == function for place in self.chain)
+    @property
+    def data(self) -> memoryview:
+        """The bytes, shared with Xen: what is assigned to them is what it reads next."""
+        return self.page[self.offset : self.offset + self.size]
+
+    @property
+    def between_vms(self) -> bool:
+        """Whether Xen is built with messages between guests."""
+        return self._machine.extension.enabled("FFA_VM_TO_VM")
 
     def _owner(self) -> tuple[Vm | None, int]:
         for vm in self._machine.vms.values():
@@ -119,39 +128,57 @@ def fetch_of(machine: Machine, cpu: int) -> Fetch:
 class Harmless:
     """Second reads that have been looked at, and why nothing can come of them."""
 
-    function: str
-    """Of Xen's: both reads are made in it or in what it calls."""
+    calls: tuple[FFA, ...]
+    """In which they are made."""
     applies: Callable[[Fetch, Access], bool]
-    """Told the second read and the first."""
+    """Told the second read and the first; looks at what is read, whatever the tree."""
     why: str
 
 
+def _version(fetch: Fetch) -> Version:
+    vm = fetch.vm
+    return (vm.version if vm else None) or Version(1, 0)
+
+
 def _compared_only(fetch: Fetch, first: Access) -> bool:
-    return not fetch._machine.extension.enabled("FFA_VM_TO_VM") and not first.write
+    return not fetch.between_vms
 
 
 def _payload_behind_a_short_header(fetch: Fetch, first: Access) -> bool:
-    vm = fetch.vm
-    header, longer = 20, 40
-    return (
-        (vm is None or (vm.version or Version(1, 0)) < V1_2)
-        and (first.offset, first.size) == (0, longer)
-        and header <= fetch.offset < longer
-    )
+    short, long = 20, 40
+    copied = (first.offset, first.size) == (0, long)
+    return copied and _version(fetch) < V1_2 and short <= fetch.offset < long
+
+
+def _parts_overlap(fetch: Fetch, first: Access) -> bool:
+    header, size, access = 32, 16, 32
+    if _version(fetch) >= V1_1:
+        header = 48
+        size, _, access = struct.unpack_from("<III", fetch.page, 24)
+    if access + 8 > PAGE:
+        return False
+    (region,) = struct.unpack_from("<I", fetch.page, access + 4)
+    return bool(access < header or region < access + size)
 
 
 HARMLESS = (
     Harmless(
-        "ffa_handle_msg_send2",
+        (FFA.MSG_SEND2,),
         _compared_only,
         "without messages between guests Xen only compares what it reads: the SPMC reads the "
         "message itself, and has to check it as well",
     ),
     Harmless(
-        "ffa_handle_msg_send2",
+        (FFA.MSG_SEND2,),
         _payload_behind_a_short_header,
         "the header of a guest below 1.2 is copied as if it were one of 1.2; the bytes that are "
         "its payload are not used in that copy",
+    ),
+    Harmless(
+        (FFA.MEM_SHARE_32, FFA.MEM_SHARE_64),
+        _parts_overlap,
+        "the guest has laid parts of the descriptor over each other; Xen checks each part for "
+        "what it is, and reads it once as that",
     ),
 )
 
@@ -160,11 +187,10 @@ def reason(fetch: Fetch) -> str | None:
     """Return why a second read is no error, None if it is one."""
     first = fetch.first
     assert first is not None
+    # What Xen has written is another matter: none of the reasons is about that.
+    if first.write:
+        return None
     for entry in HARMLESS:
-        if (
-            fetch.within(entry.function)
-            and first.within(entry.function)
-            and entry.applies(fetch, first)
-        ):
+        if fetch.fid in entry.calls and entry.applies(fetch, first):
             return entry.why
     return None

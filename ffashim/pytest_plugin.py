@@ -332,7 +332,8 @@ def needs_of(item: pytest.Item) -> dict[str, Any]:
         if marker.args or not marker.kwargs:
             given = ", ".join(map(repr, marker.args))
             raise UsageError(
-                f"needs({given}): say what, by name: vm_to_vm=, abi=, version= or messages="
+                f"needs({given}): say what, by name: vm_to_vm=, abi=, version=, messages= or "
+                "sanitize="
             )
         needs = {**marker.kwargs, **needs}
     return needs

@@ -333,7 +333,7 @@ int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
                                .regs = regs };
     p->smcs = 0;
     p->status = FFASHIM_READY;
-    fetch_begin(cpu);
+    fetch_begin(cpu, 0);
 
     return 0;
 }
@@ -452,11 +452,11 @@ uint32_t ffashim_history(ffashim_past *past, uint32_t max)
 
 /* ---- What Xen does on a CPU ---------------------------------------------- */
 
-void host_call_begins(void)
+void host_call_begins(uint64_t fid)
 {
     running->smcs = 0;
     cpu_progress++;
-    fetch_begin(running - cpus);
+    fetch_begin(running - cpus, fid);
 }
 
 void host_smc(uint64_t regs[18])

@@ -14,6 +14,7 @@
 #define ACCESSES 4096                      /* of one call; more are not kept  */
 
 static struct log {
+    uint64_t fid;                          /* of the call                     */
     ffashim_access all[ACCESSES];
     uint32_t nr;
     const ffashim_access *before;          /* what the last one comes again to */
@@ -21,8 +22,9 @@ static struct log {
     size_t announced_size;
 } logs[FFASHIM_CPUS];
 
-void fetch_begin(unsigned int cpu)
+void fetch_begin(unsigned int cpu, uint64_t fid)
 {
+    logs[cpu].fid = fid;
     logs[cpu].nr = 0;
     logs[cpu].announced = NULL;
 }
@@ -62,7 +64,9 @@ static void access(const void *p, size_t size, bool write, void *const *frame)
 
     l->before = write ? NULL : earlier(l, ma, size);
     a = &l->all[l->nr < ACCESSES ? l->nr++ : ACCESSES - 1];
-    *a = (ffashim_access){ .ma = ma, .size = size, .write = write };
+    *a = (ffashim_access){
+        .fid = l->fid, .ma = ma, .size = size, .write = write
+    };
     a->frames = fault_walk(frame, a->frame,
                            sizeof(a->frame) / sizeof(a->frame[0]));
 

@@ -87,6 +87,7 @@ void ffashim_watch(uint32_t points);
  * --sanitize=double-fetch only.
  */
 typedef struct {
+    uint64_t fid;            /* the call's; 0: what no guest has asked for   */
     uint64_t ma;
     uint32_t size;
     uint32_t write;

@@ -82,9 +82,9 @@ static inline void coverage_take_back(void) { }
 
 /* fetch.c */
 #ifdef FFASHIM_SANITIZE_FETCH
-void fetch_begin(unsigned int cpu);         /* another job, or guest call     */
+void fetch_begin(unsigned int cpu, uint64_t fid); /* another job, or call     */
 #else
-static inline void fetch_begin(unsigned int cpu) { (void)cpu; }
+#define fetch_begin(cpu, fid) ((void)(fid))
 #endif
 
 /* memory.c */

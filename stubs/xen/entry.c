@@ -110,7 +110,7 @@ static void call(struct vcpu *v, uint64_t *x)
     bool aarch64 = is_64bit_domain(v->domain);
     unsigned int n;
 
-    host_call_begins();
+    host_call_begins((uint32_t)x[0]);
     set_current(v);
     regs->cpsr = aarch64 ? PSR_MODE_EL1h : PSR_MODE_BIT | PSR_MODE_SVC;
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """FFA_MEM_SHARE: a guest shares memory with a secure partition (FF-A 1.1, 16.3 and chapter 10)."""
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ffashim import FFA, FfaError, Machine, P2m, Spmc, Vm
+from ffashim import FFA, Fetch, FfaError, Machine, P2m, Spmc, Vm
 from ffashim.defects import (
     DROPS_TAG,
     IGNORES_SHARE_FLAGS,
@@ -672,3 +673,42 @@ def test_a_region_that_ends_at_the_page_without_ranges_is_refused(vm: Vm, spmc: 
     empty = CompositeRegion((), total_pages=1, range_count=1)
     what = replace(transaction(vm), composite=empty, composite_offset=PAGE - 16)
     assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
+
+
+# --- what changes meanwhile --------------------------------------------------------------------
+
+
+@pytest.mark.needs(sanitize="double-fetch", version="1.1", abi=FFA.MEM_SHARE_64)
+def test_a_guest_shares_its_own_whatever_changes_while_it_is_read(xen: Machine, spmc: Spmc) -> None:
+    # The parts of this descriptor lie over each other, so that Xen reads bytes twice. In between
+    # they become what the second part has to be.
+    vm = xen.create_vm("1.1")
+    vm.map_rxtx()
+    page = vm.memory.allocate()
+    data = bytearray(transaction(vm, (page, 1)).encode(V1_1))
+    receiver = bytes(data[48:64])
+    struct.pack_into("<I", data, 32, 32)
+    data[36:40] = receiver[4:8]
+    vm.tx.write(bytes(data))
+
+    def intrude(fetch: Fetch) -> None:
+        if fetch.first:
+            fetch.page[32:48] = receiver
+
+    with xen.at_fetches(intrude):
+        reply = vm.smc(FFA.MEM_SHARE_64, len(data), len(data))
+    assert reply.ok
+    (shared,) = spmc.memory.shares.values()
+    assert shared.sender == vm.id
+    assert [each.base for each in shared.ranges] == [vm.memory.machine_address(page)]
+
+
+@pytest.mark.needs(sanitize="double-fetch", abi=FFA.MEM_SHARE_64)
+@pytest.mark.parametrize("ranges", [1, 3])
+def test_a_descriptor_is_read_once(xen: Machine, vm: Vm, ranges: int) -> None:
+    pages = [vm.memory.allocate(2) for _ in range(ranges)]
+    seen: list[Fetch] = []
+    with xen.at_fetches(seen.append):
+        assert share(vm, transaction(vm, *((page, 1) for page in pages))).ok
+    assert seen
+    assert not [fetch for fetch in seen if fetch.first]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ffashim import FFA, FfaError, Machine, Points, Reply, Spmc, Vm
+from ffashim import FFA, Fetch, FfaError, Machine, Points, Reply, Spmc, Vm
 from ffashim.defaults import CRYPTO, MAILBOX
 from ffashim.defects import KEEPS_FILLED_RX, KEEPS_TX_FROM_THE_SPMC
 from ffashim.descriptors import IndirectMessage
@@ -517,3 +517,31 @@ def test_registers_do_not_count(vm: Vm, spmc: Spmc) -> None:
     vm.tx.write(message(vm, SP, b"x"))
     assert vm.smc(FFA.MSG_SEND2, *soiled(0, 0, 0, 0, 0, 0, 0)).ok
     assert spmc.calls(FFA.MSG_SEND2)[-1].x1 == vm.id << 16
+
+
+# --- what changes meanwhile --------------------------------------------------------------------
+
+
+@pytest.mark.needs(sanitize="double-fetch", vm_to_vm=True, abi=FFA.MSG_SEND2, messages=True)
+@pytest.mark.parametrize(
+    "version",
+    ["1.1", pytest.param("1.2", marks=pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2))],
+)
+def test_what_is_read_twice_of_a_message_is_payload(xen: Machine, peer: Vm, version: str) -> None:
+    # A header of 1.2 is longer than one of 1.1, and Xen may copy it before it knows which it is.
+    vm = xen.create_vm(version)
+    vm.map_rxtx()
+    changed = []
+
+    def intrude(fetch: Fetch) -> None:
+        if fetch.first:
+            fetch.data[:] = bytes([0xFF]) * fetch.size
+            changed.append(fetch)
+
+    with xen.at_fetches(intrude):
+        assert send2(vm, peer.id, b"hello").ok
+    got = received(peer)
+    assert got.offset is not None
+    assert (got.sender, got.receiver) == (vm.id, peer.id)
+    assert got.payload == (b"\xff" * 5 if changed else b"hello")
+    assert not any(peer.rx.read(got.offset)[20:])  # no UUID was named

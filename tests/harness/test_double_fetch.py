@@ -7,6 +7,7 @@ Most reads are planted in a copy of a real tree, see planted_fetches.py.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -18,9 +19,10 @@ from trees import need
 from ffashim import FFA, Fetch, Machine, Vm, XenFault, fetches, loader
 from ffashim.errors import UsageError
 from ffashim.faults import XenDoubleFetch, XenMemory
+from ffashim.ffa import V1_1
 from ffashim.intruders import Intruder, intruders
 from ffashim.source import Tree, resolve, resolve_default
-from ffashim.traffic import SP, send2
+from ffashim.traffic import SP, send2, share, transaction
 
 MESSAGE = b"\x05\0\0\0\x01\0\1\0" + bytes(range(40))
 """Of 5 bytes."""
@@ -232,6 +234,19 @@ def test_second_reads_that_are_only_compared_need_their_entry(
         pytest.skip("this tree reads the header of a message once")
     machine.restore(start)
     send2(vm, SP)
-    monkeypatch.setattr(fetches, "HARMLESS", ())
+    monkeypatch.setattr(fetches, "HARMLESS", fetches.HARMLESS[1:])
     with pytest.raises(XenDoubleFetch):
         send2(vm, SP)
+
+
+def test_parts_of_a_descriptor_that_overlap_need_their_entry(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = machine.create_vm("1.1")
+    vm.map_rxtx()
+    data = bytearray(transaction(vm).encode(V1_1))
+    struct.pack_into("<I", data, 32, 32)  # the access descriptor lies in the header
+    assert share(vm, bytes(data)).error
+    monkeypatch.setattr(fetches, "HARMLESS", fetches.HARMLESS[:2])
+    with pytest.raises(XenDoubleFetch):
+        share(vm, bytes(data))

@@ -114,8 +114,8 @@ def test_a_failure_ends_in_the_line_of_the_test(run: Run) -> None:
     # A mistake that is told by no error of ours keeps our frames.
     assert "object is not iterable" in text.partition("TypeError")[2]
     assert "spmc(verson=...): name one of version, partitions, features_off, " in text
-    assert "needs(): say what, by name: vm_to_vm=, abi=, version= or messages=" in text
-    assert "needs(versoin=...): name one of vm_to_vm, abi, version, messages" in text
+    assert "needs(): say what, by name: vm_to_vm=, abi=, version=, messages= or sanitize=" in text
+    assert "needs(versoin=...): name one of vm_to_vm, abi, version, messages, sanitize" in text
     assert "ffashim/vm.py" in run(body, "--full-trace").stdout.str()
 
 

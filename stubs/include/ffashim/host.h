@@ -150,7 +150,7 @@ extern const struct host_absent host_absent[] __attribute__((__weak__));
 void host_console(int level, const char *text);
 int64_t host_now(void);                     /* ns since boot                 */
 void host_smc(uint64_t regs[18]);
-void host_call_begins(void);                /* another call of a guest        */
+void host_call_begins(uint64_t fid);        /* another call of a guest        */
 void host_event(enum ffashim_event_kind kind, uint64_t a, uint64_t b,
                 uint64_t c);
 unsigned long host_read_sysreg(const char *name);
