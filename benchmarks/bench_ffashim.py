@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ffashim import FFA, Machine, loader
+from ffashim import FFA, FfaError, Machine, loader
 from ffashim.defaults import default_spmc
+from ffashim.descriptors import CompositeRegion, Constituent
+from ffashim.ffa import V1_1
 from ffashim.sanitizers import parse
 from ffashim.source import Tree, resolve, resolve_default
+from ffashim.traffic import transaction
 
 CALLS = 100_000
 
@@ -52,12 +56,13 @@ def best(
     return min(times)
 
 
-def c_loop(machine: Machine, slot: int) -> Callable[[], Any]:
-    """Return a function that makes CALLS calls of FFA_ID_GET in a loop in C."""
+def c_loop(machine: Machine, slot: int, *call: int, calls: int = CALLS) -> Callable[[], Any]:
+    """Return a function that makes a call, FFA_ID_GET if none is given, again and again in C."""
     frame = machine.ffi.new("uint64_t[18]")
-    frame[0] = FFA.ID_GET
+    for n, value in enumerate(call or [FFA.ID_GET]):
+        frame[n] = value
     job = machine.lib.FFASHIM_JOB_LOOP
-    return lambda: machine.lib.ffashim_job(0, job, slot, 0, CALLS, frame)
+    return lambda: machine.lib.ffashim_job(0, job, slot, 0, calls, frame)
 
 
 def test_a_call_from_python(machine: Machine, claim: Any) -> None:
@@ -176,7 +181,13 @@ MIX = (FFA.ID_GET, FFA.FEATURES, FFA.SPM_ID_GET, FFA.MEM_RECLAIM)
 
 
 @pytest.mark.parametrize(
-    ("sanitize", "bound"), [("address", 8.0), ("undefined", 8.0), ("address,undefined", 12.0)]
+    ("sanitize", "bound"),
+    [
+        ("address", 8.0),
+        ("undefined", 8.0),
+        ("address,undefined", 12.0),
+        ("double-fetch", 8.0),
+    ],
 )
 def test_a_sanitizer(tree: Tree, claim: Any, sanitize: str, bound: float) -> None:
     """What calls take in a build with a sanitizer, against one without, both with assertions."""
@@ -197,6 +208,33 @@ def test_a_sanitizer(tree: Tree, claim: Any, sanitize: str, bound: float) -> Non
     times = [[best(run, 1, fill) for run, fill in runs] for _ in range(60)]
     plain, sanitized = (min(column) for column in zip(*times, strict=True))
     claim(f"calls with --sanitize={sanitize}, against calls without", sanitized / plain, bound, "x")
+
+
+def refused_share(machine: Machine) -> Callable[[], Any]:
+    """Return a loop of a memory share all of whose descriptor Xen reads, and then refuses."""
+    vm = machine.boot().create_vm("1.1")
+    vm.map_rxtx()
+    page = vm.memory.allocate()
+    memory = CompositeRegion((Constituent(page, 1),), total_pages=2)
+    descriptor = replace(transaction(vm, (page, 1)), composite=memory).encode(V1_1)
+    vm.tx.write(descriptor)
+    call = (FFA.MEM_SHARE_64, len(descriptor), len(descriptor))
+    assert vm.smc(*call).error is FfaError.INVALID_PARAMETERS
+    return c_loop(machine, vm.slot, *call, calls=2_000)
+
+
+@pytest.mark.parametrize(("sanitize", "bound"), [("double-fetch", 10.0), ("double-fetch-O0", 15.0)])
+def test_reads_that_are_seen(tree: Tree, claim: Any, sanitize: str, bound: float) -> None:
+    """A call that reads much of a guest's memory, against the same in an ordinary build."""
+    runs = [
+        refused_share(Machine(loader.build(tree, {"DEBUG": "y"}, sanitize=names)))
+        for names in ((), parse(sanitize))
+    ]
+    times = [[best(run, 1) for run in runs] for _ in range(60)]
+    plain, seen = (min(column) for column in zip(*times, strict=True))
+    claim(
+        f"a memory share with --sanitize={sanitize}, against one without", seen / plain, bound, "x"
+    )
 
 
 # --- the table -----------------------------------------------------------------------------------

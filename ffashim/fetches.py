@@ -29,7 +29,7 @@ class Access:
     """A read, or a write, of Xen's to memory that a guest shares with it."""
 
     def __init__(self, machine: Machine, raw: Any) -> None:
-        self._machine = machine
+        self.machine = machine
         self._frames = [int(raw.frame[n]) for n in range(raw.frames)]
         self.fid = int(raw.fid)
         """The function that the guest has called, see `FFA`; 0 for what no guest has."""
@@ -57,7 +57,7 @@ class Access:
     @property
     def chain(self) -> tuple[Place, ...]:
         """Where Xen makes the access, and who called that, innermost first."""
-        places = self._machine._backtrace(self._frames)
+        places = self.machine._backtrace(self._frames)
         # The machine's string functions stand in for Xen's.
         while len(places) > 1 and places[0].file.startswith("stubs/"):
             del places[0]
@@ -71,7 +71,7 @@ class Access:
     @property
     def page(self) -> memoryview:
         """The whole page, shared with Xen."""
-        machine = self._machine
+        machine = self.machine
         page = machine.lib.ffashim_ram_page(self.machine_address)
         return memoryview(machine.ffi.buffer(page, PAGE))
 
@@ -80,13 +80,8 @@ class Access:
         """The bytes, shared with Xen: what is assigned to them is what it reads next."""
         return self.page[self.offset : self.offset + self.size]
 
-    @property
-    def between_vms(self) -> bool:
-        """Whether Xen is built with messages between guests."""
-        return self._machine.extension.enabled("FFA_VM_TO_VM")
-
     def _owner(self) -> tuple[Vm | None, int]:
-        for vm in self._machine.vms.values():
+        for vm in self.machine.vms.values():
             into = self.machine_address - vm.memory.machine_address(vm.memory.base)
             if 0 <= into < vm.memory.pages * PAGE:
                 return vm, vm.memory.base + into
@@ -140,14 +135,18 @@ def _version(fetch: Fetch) -> Version:
     return (vm.version if vm else None) or Version(1, 0)
 
 
+_HEADER, _HEADER_1_2 = 20, 40
+"""Bytes before a message's payload."""
+
+
 def _compared_only(fetch: Fetch, first: Access) -> bool:
-    return not fetch.between_vms
+    header = fetch.offset + fetch.size <= _HEADER_1_2
+    return header and not fetch.machine.extension.enabled("FFA_VM_TO_VM")
 
 
 def _payload_behind_a_short_header(fetch: Fetch, first: Access) -> bool:
-    short, long = 20, 40
-    copied = (first.offset, first.size) == (0, long)
-    return copied and _version(fetch) < V1_2 and short <= fetch.offset < long
+    copied = (first.offset, first.size) == (0, _HEADER_1_2)
+    return copied and _version(fetch) < V1_2 and _HEADER <= fetch.offset < _HEADER_1_2
 
 
 def _parts_overlap(fetch: Fetch, first: Access) -> bool:

@@ -160,6 +160,33 @@ void __tsan_write_range(void *p, size_t size)
     seen(p, size, true, HERE);
 }
 
+/* From clang 15 on a copy is not a call of memcpy(). */
+void *__tsan_memcpy(void *d, const void *s, size_t n);
+void *__tsan_memcpy(void *d, const void *s, size_t n)
+{
+    seen(s, n, false, HERE);
+    seen(d, n, true, HERE);
+
+    return host_memcpy(d, s, n);
+}
+
+void *__tsan_memmove(void *d, const void *s, size_t n);
+void *__tsan_memmove(void *d, const void *s, size_t n)
+{
+    seen(s, n, false, HERE);
+    seen(d, n, true, HERE);
+
+    return host_memmove(d, s, n);
+}
+
+void *__tsan_memset(void *d, int c, size_t n);
+void *__tsan_memset(void *d, int c, size_t n)
+{
+    seen(d, n, true, HERE);
+
+    return host_memset(d, c, n);
+}
+
 /* What there is to know of functions and threads is of no interest here. */
 void __tsan_init(void);
 void __tsan_init(void) { }
