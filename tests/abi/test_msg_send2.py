@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ffashim import FFA, Fetch, FfaError, Machine, Points, Reply, Spmc, Vm
+from ffashim import FFA, Fetch, FfaError, Machine, Points, Reply, Spmc, Vm, fetches
 from ffashim.defaults import CRYPTO, MAILBOX
 from ffashim.defects import KEEPS_FILLED_RX, KEEPS_TX_FROM_THE_SPMC
 from ffashim.descriptors import IndirectMessage
@@ -545,3 +545,4 @@ def test_what_is_read_twice_of_a_message_is_payload(xen: Machine, peer: Vm, vers
     assert (got.sender, got.receiver) == (vm.id, peer.id)
     assert got.payload == (b"\xff" * 5 if changed else b"hello")
     assert not any(peer.rx.read(got.offset)[20:])  # no UUID was named
+    assert all(fetches.reason(fetch) for fetch in changed)  # so that it is no error elsewhere
