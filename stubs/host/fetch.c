@@ -18,15 +18,16 @@ static struct log {
     ffashim_access all[ACCESSES];
     uint32_t nr;
     const ffashim_access *before;          /* what the last one comes again to */
-    const void *announced;                 /* a struct about to be copied     */
-    size_t announced_size;
+    enum announced { NOTHING, COPY, STRUCT } announced;
+    const void *copy;                      /* what is about to be copied      */
+    size_t copy_size;
 } logs[FFASHIM_CPUS];
 
 void fetch_begin(unsigned int cpu, uint64_t fid)
 {
     logs[cpu].fid = fid;
     logs[cpu].nr = 0;
-    logs[cpu].announced = NULL;
+    logs[cpu].announced = NOTHING;
 }
 
 /*
@@ -79,28 +80,52 @@ static void access(const void *p, size_t size, bool write, void *const *frame)
                    : "bytes of guest memory are read twice in one call");
 }
 
-static inline void seen(const void *p, size_t size, bool write,
-                        void *const *frame)
-{
-    if ( __builtin_expect(host_in_window(p), 0) )
-    {
-        logs[host_cpu].announced = NULL;
-        access(p, size, write, frame);
-    }
-}
-
 /*
- * A struct is announced before it is copied, and the compiler may then call
- * memcpy() for it: that is not another read.
+ * A copy is announced before it is made. If the compiler then makes it a call
+ * of memcpy(), that is not another read; nor is the one access that it makes
+ * of Xen's own memcpy().
  */
-void host_access(const void *p, size_t size, bool write, void *const *frame)
+static void announce(enum announced by, const void *p, size_t size)
 {
     struct log *l = &logs[host_cpu];
 
-    if ( !write && l->announced == p && l->announced_size == size )
-        l->announced = NULL;
-    else
+    l->announced = by;
+    l->copy = p;
+    l->copy_size = size;
+}
+
+static bool announced(enum announced at_most, const void *p, size_t size)
+{
+    struct log *l = &logs[host_cpu];
+    bool same = l->announced && l->announced <= at_most && l->copy == p &&
+                l->copy_size == size;
+
+    l->announced = NOTHING;
+
+    return same;
+}
+
+static inline void seen(const void *p, size_t size, bool write,
+                        void *const *frame)
+{
+    if ( __builtin_expect(host_in_window(p), 0) &&
+         (write || !announced(COPY, p, size)) )
+        access(p, size, write, frame);
+}
+
+/* memcpy() and its like, as functions. */
+void host_access(const void *p, size_t size, bool write, void *const *frame)
+{
+    if ( write || !announced(STRUCT, p, size) )
         seen(p, size, write, frame);
+}
+
+void host_copy(const void *d, const void *s, size_t n)
+{
+    announce(NOTHING, NULL, 0);
+    seen(s, n, false, __builtin_frame_address(0));
+    seen(d, n, true, __builtin_frame_address(0));
+    announce(COPY, s, n);
 }
 
 uint32_t ffashim_accesses(uint32_t cpu, const ffashim_access **all)
@@ -147,11 +172,7 @@ void __tsan_read_range(const void *p, size_t size);
 void __tsan_read_range(const void *p, size_t size)
 {
     seen(p, size, false, HERE);
-    if ( host_in_window(p) )
-    {
-        logs[host_cpu].announced = p;
-        logs[host_cpu].announced_size = size;
-    }
+    announce(STRUCT, p, size);
 }
 
 void __tsan_write_range(void *p, size_t size);

@@ -27,6 +27,9 @@ class Read(IntEnum):
     STRING = 13
     ATOMIC = 14
     XENS_OWN_MEMORY = 15
+    STRUCT_COPIED_BEFORE_A_BARRIER = 16
+    COPIED_BY_MEMCPY = 17
+    COPIED_BY_MEMCPY_BEFORE_A_BARRIER = 18
 
 
 FUNCTIONS = """
@@ -44,6 +47,34 @@ static struct plant_message *plant_map(struct domain *d, uint64_t addr, struct p
 static unsigned int noinline plant_sum(const struct plant_message *from, unsigned int n)
 {
     struct plant_message m = *from;
+
+    return m.size > 10 ? 0 : m.kind + m.words[n % 10] + m.size;
+}
+
+static unsigned int noinline plant_fenced_sum(const struct plant_message *from, unsigned int n)
+{
+    struct plant_message m = *from;
+
+    barrier();
+
+    return m.size > 10 ? 0 : m.kind + m.words[n % 10] + m.size;
+}
+
+static unsigned int noinline plant_copied_sum(const void *from, unsigned int n)
+{
+    struct plant_message m;
+
+    memcpy(&m, from, sizeof(m));
+
+    return m.size > 10 ? 0 : m.kind + m.words[n % 10] + m.size;
+}
+
+static unsigned int noinline plant_copied_fenced_sum(const void *from, unsigned int n)
+{
+    struct plant_message m;
+
+    memcpy(&m, from, sizeof(m));
+    barrier();
 
     return m.size > 10 ? 0 : m.kind + m.words[n % 10] + m.size;
 }
@@ -101,6 +132,9 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
     case 12: copy = *m; barrier(); *(struct plant_message *)block = *m; break;
     case 13: sum = strlen((char *)m) + ACCESS_ONCE(m->size); break;
     case 14: sum = read_atomic(&m->size); sum += read_atomic(&m->size); break;
+    case 16: sum = plant_fenced_sum(m, addr >> PAGE_SHIFT); break;
+    case 17: sum = plant_copied_sum(m, addr >> PAGE_SHIFT); break;
+    case 18: sum = plant_copied_fenced_sum(m, addr >> PAGE_SHIFT); break;
     case 15:
         ACCESS_ONCE(block[0]) = 1;
         sum = ACCESS_ONCE(block[0]) + ACCESS_ONCE(block[0]);

@@ -26,14 +26,20 @@ from ffashim.traffic import SP, send2, share, transaction
 
 MESSAGE = b"\x05\0\0\0\x01\0\1\0" + bytes(range(40))
 """Of 5 bytes."""
-TWICE = frozenset(Read) - {
+ONCE = {
     Read.CHECKED_AND_KEPT,
     Read.NEIGHBOURS,
+    Read.XENS_OWN_MEMORY,
+    Read.COPIED_BY_MEMCPY_BEFORE_A_BARRIER,
+}
+"""Read once whatever the compiler does."""
+OPEN = {
     Read.HALVES_OF_A_WORD,
     Read.STRUCT_COPIED_ONCE,
-    Read.XENS_OWN_MEMORY,
+    Read.STRUCT_COPIED_BEFORE_A_BARRIER,
+    Read.COPIED_BY_MEMCPY,
 }
-"""Read twice whatever the compiler does."""
+"""It is for the compiler to decide."""
 
 Build = Callable[[str, str], Machine]
 
@@ -87,8 +93,7 @@ def test_every_way_to_read_twice_is_seen(build: Build, cc: str, sanitizer: str) 
         machine.restore(start)
         if twice(machine, read):
             found.add(read)
-    ours = {Read.HALVES_OF_A_WORD, Read.STRUCT_COPIED_ONCE}  # the compiler decides
-    assert found - ours == TWICE
+    assert found - OPEN == set(Read) - ONCE - OPEN
 
 
 def test_the_optimiser_may_read_once_what_is_written_twice(build: Build) -> None:
@@ -96,13 +101,18 @@ def test_the_optimiser_may_read_once_what_is_written_twice(build: Build) -> None
     assert twice(build("gcc", "double-fetch-O0"), Read.HALVES_OF_A_WORD)
 
 
-def test_the_optimiser_may_read_twice_what_is_written_once(build: Build) -> None:
+INVENTED = {Read.STRUCT_COPIED_ONCE, Read.STRUCT_COPIED_BEFORE_A_BARRIER}
+"""Of these gcc 12 reads a field again after it has copied the whole: the barrier is too late."""
+
+
+@pytest.mark.parametrize("read", sorted(INVENTED))
+def test_the_optimiser_may_read_twice_what_is_written_once(build: Build, read: Read) -> None:
     machine = build("gcc", "double-fetch")
     version = re.search(r" (\d+)\.\d+", machine.extension.record["compiler"])
     if version is None or version[1] != "12":
-        pytest.skip("that gcc copies a struct and reads a field again was seen with gcc 12")
-    assert twice(machine, Read.STRUCT_COPIED_ONCE)
-    assert not twice(build("gcc", "double-fetch-O0"), Read.STRUCT_COPIED_ONCE)
+        pytest.skip("that gcc does so was seen with gcc 12")
+    assert twice(machine, read)
+    assert not twice(build("gcc", "double-fetch-O0"), read)
 
 
 @pytest.fixture

@@ -123,6 +123,8 @@ void host_check_access(const void *p, size_t size, bool write);
 void host_access(const void *p, size_t size, bool write, void *const *frame);
 #define host_check_access(p, size, write)                               \
     host_access(p, size, write, __builtin_frame_address(0))
+/* Xen is about to copy, by whatever the compiler makes of it. */
+void host_copy(const void *d, const void *s, size_t n);
 #else
 #define host_check_access(p, size, write) ((void)0)
 #endif

@@ -132,29 +132,23 @@ static always_inline void *ffashim_memcpy_(void *d, const void *s, size_t n)
 
 #if defined(FFASHIM_SANITIZE_FETCH) && !defined(__clang__)
 /*
- * Copies that gcc makes a few moves of, it makes so after its accesses are
- * announced. Those of a power of two it takes for plain accesses before that,
- * and the copy of a struct it announces.
+ * gcc announces no copy that it makes a few moves of. Those of a word are plain
+ * accesses by then, and are announced.
  */
-#define FFASHIM_CONSTANT_(n, otherwise)                                 \
-    __builtin_choose_expr(__builtin_constant_p(n), n, otherwise)
 #undef memcpy
 #undef memmove
 #undef memcmp
 #define memcpy(d, s, n) ({                                              \
     void *d_ = (d);                                                     \
     const void *s_ = (s);                                               \
-    struct __packed __attribute__((__may_alias__))                      \
-    { unsigned char b[FFASHIM_CONSTANT_(n, 1)]; } *to_ = d_;            \
-    const typeof(*to_) *from_ = s_;                                     \
+    size_t n_ = (n);                                                    \
                                                                         \
     if ( unlikely(host_switching) )                                     \
         host_switch_copy(d_, s_);                                       \
-    if ( __builtin_constant_p(n) )                                      \
-        *to_ = *from_;                                                  \
-    else                                                                \
-        (memcpy)(d_, s_, n);                                            \
-    d_;                                                                 \
+    if ( !__builtin_constant_p(n) ||                                    \
+         (n_ != 1 && n_ != 2 && n_ != 4 && n_ != 8) )                   \
+        host_copy(d_, s_, n_);                                          \
+    __builtin_memcpy(d_, s_, __builtin_constant_p(n) ? (n) : n_);       \
 })
 #endif
 
