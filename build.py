@@ -34,7 +34,7 @@ import cffi
 from cffi.recompiler import make_c_source
 
 from ffashim.errors import BuildError
-from ffashim.sanitizers import SANITIZERS, Sanitizer
+from ffashim.sanitizers import SANITIZERS, Sanitizer, suppressed
 
 STUBS = Path(__file__).resolve().parent / "stubs"
 
@@ -361,10 +361,11 @@ class _Build:
         )
 
     def _xen(self, source: Path) -> Path:
-        relative = source.relative_to(self.recipe.xen).with_suffix("")
+        relative = source.relative_to(self.recipe.xen)
         counted = COVERAGE if self.recipe.coverage else ()
-        flags = (*XEN, *XEN_REFUSED, *self.xen_include, *self.checks, *counted)
-        stem = "ffashim-xen-" + "-".join(relative.parts)
+        checks = (*self.checks, *suppressed(relative.as_posix())) if self.checks else ()
+        flags = (*XEN, *XEN_REFUSED, *self.xen_include, *checks, *counted)
+        stem = "ffashim-xen-" + "-".join(relative.with_suffix("").parts)
         return self._compile(source, stem, *flags, refused=XEN_REFUSED_TOO)
 
     def _machine(self, source: Path, defines: Sequence[str]) -> Path:

@@ -33,7 +33,7 @@ from typing import Any
 import cffi
 
 from ffashim import kconfig, paths, sanitizers
-from ffashim.errors import BuildError, CacheError
+from ffashim.errors import BuildError, CacheError, UsageError
 from ffashim.source import Tree, hash_files
 
 DEFAULTS: Mapping[str, str] = {"DEBUG": "y"}
@@ -119,8 +119,11 @@ def build(
     coverage: count what is executed of the tree's files; see `ffashim.coverage`.
     sanitize: names of `ffashim.sanitizers.SANITIZERS`.
 
-    Raises BuildError, ConfigError or CacheError. Safe to call from many processes at once.
+    Raises BuildError, ConfigError, CacheError or UsageError. Safe to call from many processes at
+    once.
     """
+    if coverage and sanitize:
+        raise UsageError("--coverage and --sanitize are builds of their own: ask for one of them")
     asked = _Asked(
         {**DEFAULTS, **(settings or {})},
         cc,

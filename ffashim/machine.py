@@ -158,7 +158,7 @@ class Machine:
         module = extension.load()
         self.ffi: Any = module.ffi
         self.lib: Any = module.lib
-        self._core = _core(module)
+        self._core = _core(module, extension.sanitize)
         if self._core.owner is not None:
             self._core.owner._disown()
         self._core.owner = self
@@ -895,7 +895,7 @@ class _Core:
 _cores: dict[Any, _Core] = {}
 
 
-def _core(module: ModuleType) -> _Core:
+def _core(module: ModuleType, sanitize: Sequence[str]) -> _Core:
     """Open the extension once: memory, CPUs, signal handlers, callbacks."""
     ffi, lib = module.ffi, module.lib
     if found := _cores.get(lib):
@@ -906,7 +906,11 @@ def _core(module: ModuleType) -> _Core:
     _callbacks(ffi, core)
     lib.ffashim_connect()
     if code := lib.ffashim_open():
-        raise FfashimError(f"the machine's memory cannot be set up: {errno.errorcode.get(code)}")
+        hint = "; see `ulimit -v` and vm.overcommit_memory: --sanitize=address reserves 32 TiB"
+        raise FfashimError(
+            f"the machine's memory cannot be set up: {errno.errorcode.get(code)}"
+            + (hint if "address" in sanitize else "")
+        )
     cold = ffi.new("void **")
     if lib.ffashim_snapshot(cold):
         raise FfashimError("there is no memory left for the machine")

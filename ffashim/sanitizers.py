@@ -91,6 +91,27 @@ SANITIZERS = {
 """By name. A new one is an entry here and a file in stubs/host."""
 
 
+@dataclass(frozen=True)
+class Suppression:
+    """What is not looked for in a file of the tree."""
+
+    file: str
+    """Below ``xen/``."""
+    check: str
+    """A name that the compilers know after ``-fno-sanitize=``."""
+    why: str
+    """Why what is said there is no mistake of Xen's, on any tree."""
+
+
+SUPPRESSIONS: tuple[Suppression, ...] = ()
+"""Empty: nothing that was said of a real tree was a false alarm. See docs/sanitizers.md."""
+
+
+def suppressed(file: str) -> tuple[str, ...]:
+    """Return the compiler's options for a file of the tree, named below ``xen/``."""
+    return tuple(f"-fno-sanitize={each.check}" for each in SUPPRESSIONS if each.file == file)
+
+
 def parse(names: str | None) -> tuple[str, ...]:
     """Return the sanitizers that a comma list names, each once and in the table's order.
 

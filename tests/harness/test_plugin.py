@@ -223,3 +223,24 @@ def test_a_tree_that_is_none_ends_the_run_with_a_sentence(
     result.stdout.fnmatch_lines(["*error: */nowhere/at/all*"])
     assert "Traceback" not in result.stdout.str()
     assert result.ret == 2
+
+
+def test_sanitizers_are_asked_of_the_build(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        from ffashim import loader
+        from ffashim.errors import BuildError
+
+        def build(tree, settings, *, sanitize, **others):
+            raise BuildError(f"asked for {sanitize}")
+
+        loader.build = build
+        """
+    )
+    body = "def test_it(xen): pass"
+    result = run(body, "--sanitize=undefined,address")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*error: asked for ('address', 'undefined')*"])
+    result = run(body, "--sanitize=memory")
+    assert result.ret == 2
+    result.stderr.fnmatch_lines(["*there is no 'memory'; there are address, undefined*"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +105,26 @@ def test_a_call_in_the_middle_of_another_has_a_stack_of_its_own(machine: Machine
         one.smc(FFA.ID_GET, local, 24)
 
 
+def test_a_suppression_is_of_one_check_in_one_file(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patched = resolve(tree.spec, [plant(tree, tmp_path, FUNCTIONS)])
+    said = sanitizers.Suppression("arch/arm/tee/ffa.c", "alignment", "this test wants it")
+    monkeypatch.setattr(sanitizers, "SUPPRESSIONS", (said,))
+    monkeypatch.setenv("FFASHIM_CACHE", str(tmp_path / "cache"))
+    machine = Machine(loader.build(patched, sanitize=("undefined",))).boot()
+    aligned, absent = POINTERS
+    commit(machine, aligned, aligned.wrong)
+    with pytest.raises(faults.XenAccess, match=absent.said):
+        commit(machine, absent, absent.wrong)
+
+
+def test_each_suppression_is_of_a_file_that_there_is_and_says_why(tree: Tree) -> None:
+    for each in sanitizers.SUPPRESSIONS:
+        assert (tree.xen / each.file).is_file(), f"{each.file} is gone: the entry is not needed"
+        assert each.why
+
+
 def test_a_plain_build_has_nothing_of_it(machine: Machine, tree: Tree) -> None:
     assert not loader.build(tree).sanitize
     assert machine.extension.sanitize == ("address", "undefined")
@@ -118,6 +140,29 @@ def test_sanitizers_are_named_in_any_order_and_once() -> None:
 def test_an_unknown_sanitizer_is_answered_with_those_that_there_are(names: str) -> None:
     with pytest.raises(UsageError, match="address, undefined"):
         sanitizers.parse(names)
+
+
+def test_to_count_and_to_look_are_two_runs(tree: Tree) -> None:
+    with pytest.raises(UsageError, match="ask for one of them"):
+        loader.build(tree, coverage=True, sanitize=("undefined",))
+
+
+def test_where_there_is_no_room_for_the_shadow_the_error_says_what_to_look_at(
+    sanitized: loader.Extension,
+) -> None:
+    script = (
+        "import sys; from pathlib import Path; from ffashim import Machine, loader\n"
+        "try: Machine(loader.Extension(Path(sys.argv[1]), {'sanitize': ['address']}))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    limited = 'ulimit -v 8000000; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", limited, "sh", sys.executable, "-c", script, str(sanitized.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.match(r"FfashimError .*: ENOMEM; see `ulimit -v`", done.stdout), done.stderr
 
 
 def test_a_compiler_that_has_none_is_told_of(tree: Tree, tmp_path: Path) -> None:
