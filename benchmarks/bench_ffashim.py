@@ -183,9 +183,9 @@ MIX = (FFA.ID_GET, FFA.FEATURES, FFA.SPM_ID_GET, FFA.MEM_RECLAIM)
 @pytest.mark.parametrize(
     ("sanitize", "bound"),
     [
-        ("address", 8.0),
+        ("address", 10.0),
         ("undefined", 8.0),
-        ("address,undefined", 12.0),
+        ("address,undefined", 15.0),
         ("double-fetch", 8.0),
     ],
 )
