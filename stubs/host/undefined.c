@@ -178,9 +178,10 @@ HANDLER(pointer_overflow, const struct table *t, uintptr_t base, uintptr_t p)
               " points to", (unsigned long)base, (unsigned long)p);
 }
 
+/* Of a copy, for one, which is an access as well. */
 HANDLER(nonnull_arg, const struct argument_table *t)
 {
-    UNDEFINED(t, "NULL for argument %d, which may not be NULL", t->index);
+    ACCESS(t, "NULL for argument %d, which may not be NULL", t->index);
 }
 
 HANDLER(nonnull_return_v1, const void *unused, const struct place *at)

@@ -150,6 +150,21 @@ def _behind(system: System, call: Call) -> bool:
     return head is not None and head.offset + READ > PAGE_SIZE
 
 
+def _odd_probe(machine: Machine) -> None:
+    vm = guest(machine)
+    share(vm, transaction(vm, composite_offset=65))
+
+
+def _odd(system: System, call: Call) -> bool:
+    caller = system.guest(call.caller)
+    if call.fid not in SHARES or caller.version is None or not call.tx:
+        return False
+    access = _access_offset(call, caller)
+    if access % 8 or access + ACCESS > PAGE_SIZE:
+        return bool(access % 8)
+    return bool(struct.unpack_from("<4xI", call.tx, access)[0] % 8)
+
+
 def _rounded_probe(machine: Machine) -> bool:
     vm = guest(machine)
     return share(vm, transaction(vm, (0x4000_3001, 1))).ok
@@ -219,6 +234,11 @@ DEVIATIONS = [
         crashes(_behind_probe, r"/ffa_shm\.c|/ffa\.c"),
         sees=_short,
         ends=_behind,
+    ),
+    Deviation(
+        "reads a region that is not aligned, as --sanitize=undefined sees",
+        crashes(_odd_probe, r"/ffa_shm\.c|/ffa\.c"),
+        ends=_odd,
     ),
     Deviation(
         "shares the page around an address that is not page aligned", _rounded_probe, sees=_rounded
