@@ -7,8 +7,11 @@ the default secure world. What a single test meets is marked where that test sta
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
+from ffashim.alarms import AlarmKind
 from ffashim.descriptors import decode_partition_infos
 from ffashim.ffa import (
     FFA,
@@ -20,15 +23,18 @@ from ffashim.ffa import (
     FfaError,
     Version,
 )
-from ffashim.machine import Machine
+from ffashim.machine import Machine, Points
 from ffashim.spmc.replies import interrupt
-from ffashim.testing import described, populate
+from ffashim.testing import described, lock_up, populate
 from ffashim.traffic import (
     SP,
     bind,
     direct,
+    forgets_failed_vm,
+    frees_what_the_timer_needs,
     guest,
     handle_of,
+    message,
     share,
     swaps_notification_halves,
     transaction,
@@ -36,6 +42,7 @@ from ffashim.traffic import (
 from ffashim.vm import Vm
 
 _NOTHING = 0xFFFF_FFFF
+_BITS = 1 << 32 | 1
 
 
 def _guest(machine: Machine, version: Version = V1_1) -> Vm:
@@ -136,6 +143,18 @@ def denies_where_busy(machine: Machine) -> bool:
 
 DENIES_WHERE_BUSY = pytest.mark.known_defect(
     denies_where_busy, "DENIED, not BUSY, while the guest owns its RX buffer"
+)
+
+
+def leaves_locks(machine: Machine) -> bool:
+    """Tell whether a guest's locks are never initialised."""
+    machine.forget_alarms()
+    _guest(machine).partition_info_get()
+    return any(alarm.kind is AlarmKind.LOCK_INIT for alarm in machine.alarms)
+
+
+LEAVES_LOCKS = pytest.mark.known_defect(
+    leaves_locks, "never initialises the locks of a guest's buffers and of its memory shares"
 )
 
 
@@ -308,4 +327,66 @@ def answers_in_64_bits(machine: Machine) -> bool:
 
 ANSWERS_IN_64_BITS = pytest.mark.known_defect(
     answers_in_64_bits, "FFA_SUCCESS_64 in answer to FFA_NOTIFICATION_INFO_GET_32"
+)
+
+
+# --- guests that come, go, and meet ------------------------------------------------------------
+
+FORGETS = pytest.mark.known_defect(
+    forgets_failed_vm,
+    "frees the context of a guest before its teardown: SPs are not told, the bitmaps stay",
+)
+
+
+FREED = pytest.mark.known_defect(
+    frees_what_the_timer_needs,
+    "frees the context of a domain whose teardown is to be retried: the timer runs on freed memory",
+)
+
+
+def keeps_bitmap(machine: Machine) -> bool:
+    """Tell whether the SPMC keeps the bitmap of a guest that dies with something pending."""
+    vm = guest(machine, buffers=False)
+    if not bind(vm, _BITS).ok:
+        return False
+    machine.spmc.notifications.notify(SP, vm.id, _BITS)
+    vm.destroy()
+    return bool(machine.spmc.residue(vm.id))
+
+
+KEEPS_BITMAP = pytest.mark.known_defect(
+    keeps_bitmap, "does not collect what is pending: the SPMC keeps the bitmap, and the ID is lost"
+)
+
+
+def guests_deadlock(machine: Machine) -> bool:
+    """Tell whether two guests can lock up four CPUs.
+
+    Each sends to the other on one vCPU and unmaps its buffers on the other one; the calls stop
+    between any two locks before all of them go on. What else may go wrong then is not looked at.
+    """
+    if not machine.extension.enabled("FFA_VM_TO_VM"):
+        return False
+    guests = [machine.create_vm("1.1", vcpus=2) for _ in range(2)]
+    for one, other in (guests, guests[::-1]):
+        one.map_rxtx()
+        one.tx.write(message(one, other.id, b"and you?"))
+    start = machine.snapshot()
+    for steps in itertools.product(range(6), repeat=2):
+        machine.restore(start)
+        with machine.at_points(lambda _point: None, Points.LOCK | Points.UNLOCK):
+            calls = []
+            for n, fid in enumerate((FFA.MSG_SEND2, FFA.RXTX_UNMAP)):
+                for each in guests:
+                    calls.append(each.vcpus[n].start(fid))
+                    for _ in range(steps[n]):
+                        calls[-1].step()
+        if lock_up(calls):
+            return True
+    return False
+
+
+GUESTS_DEADLOCK = pytest.mark.known_defect(
+    guests_deadlock,
+    "locks the receiver's RX inside TX, RXTX_UNMAP the other way round: two guests deadlock",
 )

@@ -13,12 +13,13 @@ from enum import IntFlag
 from types import ModuleType
 from typing import Any, Protocol
 
-from ffashim import faults, fetches
+from ffashim import ending, faults, fetches, holdings
+from ffashim.alarms import FROM_C, Alarm
 from ffashim.defaults import default_spmc
 from ffashim.errors import FfashimError, UsageError
 from ffashim.faults import Blocked, Lock, Report, XenFault
 from ffashim.fetches import Fetch
-from ffashim.ffa import Version
+from ffashim.ffa import Version, fid_name
 from ffashim.loader import Extension
 from ffashim.reply import Reply
 from ffashim.spmc import SecureHost
@@ -176,6 +177,7 @@ class Machine:
         self._pending_irqs: list[tuple[int, int]] = []
         self._next_page: dict[int, int] = {}
         self._booted = False
+        self._alarms: list[Alarm] = []
         self._power_on(spmc if spmc is not None else default_spmc(extension))
 
     # --- life ----------------------------------------------------------------------------------
@@ -323,6 +325,7 @@ class Machine:
         fault = self.ffi.new("int *")
         cpu = self._idle_cpu()
         said = self.lib.ffashim_console(self._text)
+        before = self.lib.ffashim_last_owner()
         slot = self.lib.ffashim_domain_create(
             cpu, domid, vcpus, bits == 64, tee, ram_base >> 12, ram_pages, fail_late, fault
         )
@@ -331,9 +334,13 @@ class Machine:
             slot = self.lib.ffashim_result(cpu)
             self.lib.ffashim_retire(cpu)
         self._settle()
+        owner = int(self.lib.ffashim_last_owner())
         if slot < 0:
+            if owner != before:
+                self._alarms += holdings.leaks(self, owner, f"domain {domid}, never created,")
             raise DomainError(f"domain_create() of domain {domid}", -slot, self._complaint(said))
         vm = Vm(self, slot, domid, bits, vcpus, ram_base, ram_pages)
+        vm.owner = owner
         self.vms[slot] = vm
         self._next_page[slot] = 0
         if ffa_version is not None:
@@ -760,8 +767,8 @@ class Machine:
             else:
                 self._job(lib.FFASHIM_JOB_SOFTIRQ)
         for slot in [slot for slot, vm in self.vms.items() if vm.dead]:
-            if not lib.ffashim_domain_exists(slot):
-                del self.vms[slot]
+            if lib.ffashim_owner(slot) != self.vms[slot].owner:
+                self._alarms += ending.of_guest(self, self.vms.pop(slot))
 
     # --- what can be looked at --------------------------------------------------------------------
 
@@ -811,6 +818,42 @@ class Machine:
             file = self.ffi.string(self.ffi.cast("const char *", e.b)).decode()
             found.append(f"{_shorten(file)}:{e.a}")
         return found
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """What the machine has seen go wrong since `forget_alarms()`, though no call ended of it.
+
+        No reset forgets them: all that a test does counts, whatever it started from.
+        """
+        raw = self.ffi.new("const ffashim_alarm **")
+        seen = [self._alarm(raw[0][n]) for n in range(self.lib.ffashim_alarms(raw))]
+        return seen + self._alarms
+
+    def forget_alarms(self) -> None:
+        """Begin to look for what is wrong afresh; the order of locks that was seen is forgotten."""
+        self.lib.ffashim_forget_alarms()
+        self._alarms.clear()
+
+    def _alarm(self, raw: Any) -> Alarm:
+        text = self.ffi.string(raw.text).decode(errors="replace")
+        ways = tuple(self._way(raw.taken[n]) for n in range(raw.taken_nr))
+        return Alarm(FROM_C[raw.kind], text, ways)
+
+    def _way(self, taken: Any) -> str:
+        """Tell where a lock was taken, alone or inside of another, and how one came there."""
+        told = ""
+        if taken.inner.lock:
+            inner = self._lock(0, taken.inner)
+            told = f": {inner.name} ({inner.mode}) is taken at {inner.where}"
+        if taken.outer.lock:
+            outer = self._lock(0, taken.outer)
+            told += f", inside of {outer.name} ({outer.mode}), taken at {outer.where}"
+        frames = self._backtrace([taken.frame[n] for n in range(taken.frames)])
+        steps = [f"  {place}" for place in frames]
+        return "\n".join([f"{self._call_name(taken.call)}{told}", *steps])
+
+    def _call_name(self, call: int) -> str:
+        return _JOBS[call] if call < len(_JOBS) else fid_name(call)
 
     @property
     def heap(self) -> list[HeapBlock]:
@@ -968,6 +1011,19 @@ class _Host:
             pa += length
             size -= length
 
+
+_JOBS = (
+    "boot",
+    "a call",
+    "a call",
+    "a call",
+    "domain_create()",
+    "domain_kill()",
+    "an interrupt",
+    "a timer",
+    "what was deferred",
+)
+"""What a CPU is told to do, by enum ffashim_job_kind of stubs/."""
 
 _FAULTS: tuple[type[XenFault], ...] = (
     XenFault,

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from ffashim import baseline, capabilities, failures, loader, sanitizers
+from ffashim import baseline, capabilities, ending, failures, loader, sanitizers
 from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY, machine_of
 from ffashim.coverage import session as coverage
 from ffashim.defaults import default_spmc, partitions
 from ffashim.errors import FfashimError, UsageError
 from ffashim.faults import XenFault
+from ffashim.known_alarms import KNOWN, Known
 from ffashim.loader import Extension
 from ffashim.machine import Machine
 from ffashim.sanitizers import SANITIZERS
@@ -367,9 +368,30 @@ def xen(request: pytest.FixtureRequest, extension: Extension, spmc: Spmc) -> Ite
     needs = needs_of(request.node)
     for marker in request.node.iter_markers("known_defect"):
         _expect(request, machine, needs, *marker.args)
+    known = [each for each in KNOWN if _excuses(request, machine, each)]
     request.node.stash[_MACHINE] = machine
     machine.boot(spmc)
+    machine.forget_alarms()
     yield machine
+    _forbidden(machine, spmc)
+    alarms = ending.of_test(machine)
+    _forbidden(machine, spmc)
+    if alarms := [alarm for alarm in alarms if not any(each.covers(alarm) for each in known)]:
+        pytest.fail("\n".join(map(str, alarms)), pytrace=False)
+
+
+def _excuses(request: pytest.FixtureRequest, machine: Machine, known: Known) -> bool:
+    """Tell whether the tree has a known defect, and its baseline, where there is one, has it too.
+
+    Asked before the test: it cannot be after it, when the machine is what a failure shows.
+    """
+    before = baseline_of(request.config, *request.node.callspec.params["extension"])
+    return known.on(machine) and not (
+        isinstance(before, Extension) and baseline.lacks(machine_of(before), known.question, {})
+    )
+
+
+def _forbidden(machine: Machine, spmc: Spmc) -> None:
     if machine.spmc is spmc and spmc.violations:
         listed = "\n".join(f"  {each}" for each in spmc.violations)
         pytest.fail(f"Xen sent the SPMC what FF-A forbids:\n{listed}", pytrace=False)

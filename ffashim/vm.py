@@ -202,6 +202,8 @@ class Vm(Vcpu):
         self.bits = bits
         self.vcpus = [self, *(Vcpu(self, machine, slot, n) for n in range(1, vcpus))]
         self.memory = GuestMemory(self, ram_base, ram_pages)
+        self.owner = 0
+        """Its number to the machine, which no other domain ever has."""
         self.dead = False
         """domain_kill() has run; memory that is still referenced keeps the domain in being."""
         self.version: Version | None = None

@@ -18,15 +18,9 @@
 
 #define STACK_SIZE (256 * 1024)
 #define HELD_MAX   32
+#define RCU_MAX    8
 #define HISTORY    16
 #define SMCS_MAX   10000                   /* of one call: more is no end     */
-
-struct held {
-    const void *lock;
-    struct host_site site;
-    uint64_t caller;
-    enum host_lock_mode mode;
-};
 
 struct cpu {
     enum ffashim_state status;
@@ -44,6 +38,12 @@ struct cpu {
     struct held held[HELD_MAX];
     unsigned int held_nr;
     struct held waits;                     /* lock: NULL when it does not     */
+    uint32_t call;                         /* what it is at, and for whom:    */
+    uint32_t owner;                        /* see ffashim_holding             */
+    const uint64_t *given;                 /* registers of the guest's call   */
+    bool in_irq;
+    uint32_t rcu_depth;                    /* RCU read sections it is in, and */
+    uint64_t rcu[RCU_MAX];                 /* where they were entered         */
     uint64_t frame[18];
 };
 
@@ -117,6 +117,8 @@ static void forget(struct cpu *c)
     c->held_nr = 0;
     c->waits.lock = NULL;
     c->in_point = false;
+    c->in_irq = false;
+    c->rcu_depth = 0;
 }
 
 /* After a reset no CPU is in the middle of anything. */
@@ -160,6 +162,9 @@ void host_at_rest(void)
                    "%s is still held at return",
                    h->site.name ? h->site.name : "a lock");
     }
+    if ( c->rcu_depth )
+        host_fault_of(FFASHIM_HELD, c->rcu[c->rcu_depth - 1],
+                      "an RCU read section is still open at return");
     xen_at_rest();
 }
 
@@ -332,6 +337,9 @@ int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
     p->job = (struct xen_job){ .kind = kind, .a = a, .b = b, .c = c,
                                .regs = regs };
     p->smcs = 0;
+    p->call = kind;
+    p->owner = 0;
+    p->given = NULL;
     p->status = FFASHIM_READY;
     fetch_begin(cpu, 0);
 
@@ -452,11 +460,18 @@ uint32_t ffashim_history(ffashim_past *past, uint32_t max)
 
 /* ---- What Xen does on a CPU ---------------------------------------------- */
 
-void host_call_begins(uint64_t fid)
+void host_call_begins(const uint64_t x[18])
 {
     running->smcs = 0;
+    running->call = x[0];
+    running->given = x;
     cpu_progress++;
-    fetch_begin(running - cpus, fid);
+    fetch_begin(running - cpus, (uint32_t)x[0]);
+}
+
+const uint64_t *cpu_given(void)
+{
+    return running->given;
 }
 
 void host_smc(uint64_t regs[18])
@@ -467,7 +482,9 @@ void host_smc(uint64_t regs[18])
     if ( ++c->smcs > SMCS_MAX )
         host_fault(FFASHIM_HANG, NULL, 0, "no end after %u SMCs", SMCS_MAX);
     c->smc = regs;
+    disclosed_to_spmc(regs);
     yield(c, FFASHIM_IN_SMC);
+    disclosed_by_spmc(regs);
 }
 
 int cpu_ask(enum ffashim_point point, const void *addr)
@@ -504,9 +521,22 @@ void ffashim_watch(uint32_t points)
 
 /* ---- Locks --------------------------------------------------------------- */
 
+static bool holds(const struct cpu *c, const void *lock,
+                  enum host_lock_mode mode)
+{
+    for ( unsigned int n = 0; c && n < c->held_nr; n++ )
+        if ( c->held[n].lock == lock && c->held[n].mode == mode )
+            return true;
+
+    return false;
+}
+
 /* The CPU whose hold on @lock keeps @mode from being granted, or NULL. */
 static struct cpu *holder_of(const void *lock, enum host_lock_mode mode)
 {
+    if ( mode == HOST_READ && holds(running, lock, HOST_WRITE) )
+        return NULL;                       /* as Xen's writers may            */
+
     for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
         for ( unsigned int i = 0; i < cpus[n].held_nr; i++ )
         {
@@ -514,9 +544,9 @@ static struct cpu *holder_of(const void *lock, enum host_lock_mode mode)
 
             if ( h->lock != lock )
                 continue;
-            /* Readers share, and Xen's writers may read what they hold. */
-            if ( mode == HOST_READ &&
-                 (h->mode == HOST_READ || &cpus[n] == running) )
+            /* Readers share; but one that comes again may wait for a writer. */
+            if ( mode == HOST_READ && h->mode == HOST_READ &&
+                 &cpus[n] != running )
                 continue;
 
             return &cpus[n];
@@ -528,7 +558,9 @@ static struct cpu *holder_of(const void *lock, enum host_lock_mode mode)
 static void take_site(struct held *h, const void *lock,
                       enum host_lock_mode mode, const void *caller)
 {
-    *h = (struct held){ lock, host_site, module_offset(caller), mode };
+    *h = (struct held){ lock, host_site, module_offset(caller), mode, 0, 0 };
+    if ( mode == HOST_SPIN )
+        h->site.tag = (uint32_t *)lock;
     host_site = (struct host_site){ };
 }
 
@@ -545,6 +577,28 @@ static const char *name_of(const struct held *h)
     return h->site.name ? h->site.name : "the lock";
 }
 
+static void FFASHIM_NORETURN taken_twice(const struct cpu *c,
+                                         const struct held *want)
+{
+    const char *how = "is taken twice by one CPU";
+
+    if ( holds(c, want->lock, HOST_READ) )
+        how = want->mode == HOST_READ
+              ? "is read inside of a section that reads it: a writer that "
+                "waits meanwhile comes first"
+              : "is written inside of a section that reads it";
+    host_fault(FFASHIM_DEADLOCK, want->site.file, want->site.line, "%s %s",
+               name_of(want), how);
+}
+
+static void look(const struct cpu *c, struct held *want, bool waits)
+{
+    if ( !FFASHIM_CHECKS )
+        return;
+    order_identify(want);
+    order_check(c->held, c->held_nr, want, waits);
+}
+
 void host_lock(const void *lock, enum host_lock_mode mode)
 {
     struct cpu *c = running;
@@ -557,18 +611,19 @@ void host_lock(const void *lock, enum host_lock_mode mode)
     while ( (holder = holder_of(lock, mode)) != NULL )
     {
         if ( holder == c )
-            host_fault(FFASHIM_DEADLOCK, want.site.file, want.site.line,
-                       "%s is taken twice by one CPU", name_of(&want));
+            taken_twice(c, &want);
         c->waits = want;
         yield(c, FFASHIM_BLOCKED);
         c->waits.lock = NULL;
     }
 
+    look(c, &want, true);
     grant(c, &want);
 }
 
 bool host_trylock(const void *lock, enum host_lock_mode mode)
 {
+    struct cpu *c = running;
     struct held want;
 
     take_site(&want, lock, mode, __builtin_return_address(0));
@@ -577,7 +632,8 @@ bool host_trylock(const void *lock, enum host_lock_mode mode)
     if ( holder_of(lock, mode) )
         return false;
 
-    grant(running, &want);
+    look(c, &want, false);
+    grant(c, &want);
 
     return true;
 }
@@ -604,20 +660,12 @@ bool host_is_locked(const void *lock)
     return holder_of(lock, HOST_WRITE);
 }
 
-static ffashim_lock describe(const struct held *h)
-{
-    return (ffashim_lock){
-        .lock = (uintptr_t)h->lock, .mode = h->mode, .line = h->site.line,
-        .name = h->site.name, .file = h->site.file, .caller = h->caller,
-    };
-}
-
 uint32_t ffashim_locks(uint32_t cpu, ffashim_lock *locks, uint32_t max)
 {
     const struct cpu *c = &cpus[cpu];
 
     for ( uint32_t n = 0; n < c->held_nr && n < max; n++ )
-        locks[n] = describe(&c->held[n]);
+        locks[n] = order_describe(&c->held[n]);
 
     return c->held_nr;
 }
@@ -630,8 +678,72 @@ int ffashim_waits(uint32_t cpu, ffashim_lock *lock, uint32_t *holder)
     if ( !c->waits.lock )
         return 0;
     by = holder_of(c->waits.lock, c->waits.mode);
-    *lock = describe(&c->waits);
+    *lock = order_describe(&c->waits);
     *holder = by ? by - cpus : FFASHIM_CPUS;
 
     return 1;
+}
+
+/* ---- RCU and interrupts -------------------------------------------------- */
+
+void host_irq(bool handles)
+{
+    running->in_irq = handles;
+}
+
+bool cpu_in_irq(void)
+{
+    return running->in_irq;
+}
+
+uint32_t cpu_call(void)
+{
+    return running ? running->call : FFASHIM_JOB_BOOT;
+}
+
+void host_works_for(uint32_t owner)
+{
+    running->owner = owner;
+}
+
+ffashim_holding cpu_takes(enum ffashim_holding_kind kind, const void *caller)
+{
+    uint64_t at = module_offset(caller);
+
+    return (ffashim_holding){
+        .kind = kind, .owner = running ? running->owner : 0,
+        .call = cpu_call(), .count = 1, .caller = at ? at - 1 : 0,
+    };
+}
+
+void host_rcu_enter(const void *caller)
+{
+    struct cpu *c = running;
+
+    if ( c->rcu_depth == RCU_MAX )
+        host_fault(FFASHIM_HELD, NULL, 0, "%d RCU read sections, nested",
+                   RCU_MAX);
+    c->rcu[c->rcu_depth++] =
+        module_offset(caller ? caller : __builtin_return_address(0)) - 1;
+}
+
+bool host_rcu_leave(void)
+{
+    struct cpu *c = running;
+
+    if ( !c->rcu_depth )
+        host_fault(FFASHIM_UNLOCK, NULL, 0,
+                   "rcu_read_unlock() outside of a read section");
+
+    return !--c->rcu_depth && host_rcu_idle();
+}
+
+/* Whether no CPU is in a read section, nor handles an interrupt. */
+bool host_rcu_idle(void)
+{
+    for ( unsigned int n = 0; n < FFASHIM_CPUS; n++ )
+        if ( cpus[n].rcu_depth || cpus[n].in_irq )
+            return false;
+
+    return true;
 }

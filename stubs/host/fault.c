@@ -70,6 +70,14 @@ static void walk(const void *pc, void *const *fp)
                                 FRAMES - report.frames);
 }
 
+/* The way to the caller of this function's caller. How many frames. */
+uint32_t fault_frames(uint64_t *frame, uint32_t max)
+{
+    void *const *fp = __builtin_frame_address(0);
+
+    return fault_walk(fp[0], frame, max);
+}
+
 static struct heap_place memory;
 
 void fault_memory(const struct heap_place *place)
@@ -89,6 +97,16 @@ static void begin(enum ffashim_fault kind, const char *file, unsigned int line)
     snprintf(report.file, sizeof(report.file), "%s", file ? file : "");
 }
 
+static void FFASHIM_NORETURN end(void)
+{
+    if ( !cpu_running() )
+    {
+        fprintf(stderr, "ffashim: %s (outside of a job)\n", report.text);
+        abort();
+    }
+    fault_raise();
+}
+
 void host_fault(enum ffashim_fault kind, const char *file, unsigned int line,
                 const char *fmt, ...)
 {
@@ -99,13 +117,21 @@ void host_fault(enum ffashim_fault kind, const char *file, unsigned int line,
     vsnprintf(report.text, sizeof(report.text), fmt, args);
     va_end(args);
     walk(NULL, __builtin_frame_address(0));
+    end();
+}
 
-    if ( !cpu_running() )
-    {
-        fprintf(stderr, "ffashim: %s (outside of a job)\n", report.text);
-        abort();
-    }
-    fault_raise();
+void host_fault_of(enum ffashim_fault kind, uint64_t caller, const char *fmt,
+                   ...)
+{
+    va_list args;
+
+    begin(kind, NULL, 0);
+    va_start(args, fmt);
+    vsnprintf(report.text, sizeof(report.text), fmt, args);
+    va_end(args);
+    report.frames = 1;
+    report.frame[0] = caller;
+    end();
 }
 
 /* ---- Signals ------------------------------------------------------------- */

@@ -77,6 +77,30 @@ typedef struct {
 } ffashim_lock;
 
 uint32_t ffashim_locks(uint32_t cpu, ffashim_lock *locks, uint32_t max);
+/*
+ * One lock taken inside of another, in the call of this function ID (or job,
+ * enum ffashim_job_kind), the inner one by this way. Without an outer one:
+ * just taken.
+ */
+typedef struct {
+    ffashim_lock outer, inner;
+    uint32_t call;
+    uint32_t frames;
+    uint64_t frame[8];
+} ffashim_taken;
+
+/* What is wrong though no call has ended of it. */
+typedef struct {
+    uint32_t kind;           /* enum ffashim_alarm_kind                      */
+    uint32_t taken_nr;
+    char text[256];
+    ffashim_taken taken[8];
+} ffashim_alarm;
+
+/* Alarms since the last time that all was forgotten, which a reset does not. */
+uint32_t ffashim_alarms(const ffashim_alarm **alarms);
+void ffashim_forget_alarms(void);
+
 int ffashim_waits(uint32_t cpu, ffashim_lock *lock, uint32_t *holder);
 
 /* Switch points: one bit a kind of point; 0 makes them free. */
@@ -124,7 +148,31 @@ typedef struct {
                              /* function of a header; else 0                 */
 } ffashim_block;
 
+/*
+ * What Xen holds for a guest, or (owner 0) for anybody: what was taken while
+ * it worked for it. An owner is a domain's number, never used again; 0 where
+ * Xen worked for none.
+ */
+typedef struct {
+    uint32_t kind;           /* enum ffashim_holding_kind                    */
+    uint32_t owner;
+    uint32_t call;           /* see ffashim_taken                            */
+    uint32_t count;          /* references                                   */
+    uint64_t what;           /* size of a block or of pages, or mfn          */
+    uint64_t caller;         /* offset in the module                         */
+} ffashim_holding;
+
+uint32_t ffashim_holdings(uint32_t owner, ffashim_holding *list, uint32_t max);
+uint32_t ffashim_owner(uint32_t slot);
+uint32_t ffashim_last_owner(void);
+
 uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max);
+/*
+ * The first block that was written to where it may not be. 0: none. 1: before
+ * its start, 2: past its end, 3: after it was freed.
+ */
+int ffashim_damaged(ffashim_block *block);
+
 uint64_t ffashim_allocations(void);
 void ffashim_fail_allocation(int64_t nth, int64_t count);
 uint32_t ffashim_mappings(uint64_t *mfns, uint32_t max);
@@ -135,6 +183,7 @@ int64_t ffashim_now(void);
 void ffashim_set_now(int64_t ns);
 int64_t ffashim_next_timer(void);
 uint32_t ffashim_timers(void);
+uint64_t ffashim_timer_function(void);      /* of the next: offset, or 0      */
 int ffashim_softirq_pending(void);
 int ffashim_irq_requested(uint32_t irq, uint32_t cpu);
 void ffashim_smccc_version(uint32_t version);

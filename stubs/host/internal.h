@@ -70,6 +70,32 @@ void shadow_restore(const void *p, size_t size, const void *saved);
 #define shadow_save(p, size) NULL
 #define shadow_restore(p, size, saved) ((void)0)
 #endif
+uint32_t fault_frames(uint64_t *frame, uint32_t max);
+
+/* alarm.c */
+ffashim_alarm *alarm_new(enum ffashim_alarm_kind kind, const char *fmt, ...)
+    FFASHIM_PRINTF(2, 3);
+
+/* A lock that a CPU holds or waits for. */
+struct held {
+    const void *lock;
+    struct host_site site;
+    uint64_t caller;
+    enum host_lock_mode mode;
+    uint8_t class;                         /* 0: none                         */
+    uint16_t serial;                       /* of the lock, among its class    */
+};
+
+/* order.c */
+void order_forget(void);
+void order_identify(struct held *want);
+void order_check(const struct held *held, unsigned int nr,
+                 const struct held *want, bool waits);
+ffashim_lock order_describe(const struct held *held);
+
+/* disclosed.c */
+void disclosed_to_spmc(const uint64_t x[18]);
+void disclosed_by_spmc(const uint64_t x[18]);
 
 /* coverage.c */
 #ifdef FFASHIM_COVERAGE
@@ -109,6 +135,9 @@ int memory_open(void);
 bool memory_heap_place(uintptr_t addr, struct heap_place *place);
 const char *memory_describe(uintptr_t addr, char *buf, size_t size);
 const char *memory_absent(uintptr_t addr);
+bool memory_is_xens(const void *p);
+/* Whether it lies in a block of the heap, and Xen itself has, or had, it. */
+bool memory_in_block(const void *p, bool *xens);
 
 struct memory_saved;
 struct memory_saved *memory_save(void);
@@ -153,6 +182,11 @@ void cpu_abandon_all(void);
 bool cpu_running(void);
 bool cpu_stack_guard(uintptr_t addr);
 uintptr_t cpu_stack_of(uintptr_t addr);
+bool cpu_in_irq(void);
+const uint64_t *cpu_given(void);
+uint32_t cpu_call(void);                   /* see ffashim_taken               */
+/* A holding that is taken now, by the code at @caller. */
+ffashim_holding cpu_takes(enum ffashim_holding_kind kind, const void *caller);
 extern uint64_t cpu_progress;              /* moves with every call           */
 
 #pragma GCC visibility pop

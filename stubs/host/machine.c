@@ -158,6 +158,11 @@ uint32_t ffashim_timers(void)
     return xen_timers();
 }
 
+uint64_t ffashim_timer_function(void)
+{
+    return module_offset(xen_timer_function());
+}
+
 int ffashim_softirq_pending(void)
 {
     return xen_softirq_pending();
@@ -207,6 +212,16 @@ int64_t ffashim_domain_create(uint32_t cpu, uint32_t id, uint32_t vcpus,
 int ffashim_domain_exists(uint32_t slot)
 {
     return xen_domain_exists(slot);
+}
+
+uint32_t ffashim_owner(uint32_t slot)
+{
+    return xen_domain_owner(slot);
+}
+
+uint32_t ffashim_last_owner(void)
+{
+    return xen_last_owner;
 }
 
 int ffashim_vcpu_online(uint32_t slot, uint32_t vcpu, int online)

@@ -24,15 +24,15 @@
 #define HEAP_SIZE  (XEN_SIZE / 2)          /* blocks; whole pages follow      */
 #define XEN_PAGES_NR (HOST_XEN_PAGES - HEAP_SIZE / HOST_PAGE_SIZE)
 #define WINDOWS    1024
-#define WINDOWS_SIZE ((WINDOWS * 2 + 1) * HOST_PAGE_SIZE)
+#define WINDOWS_SIZE HOST_WINDOWS_SIZE
+_Static_assert(WINDOWS_SIZE == (WINDOWS * 2 + 1) * HOST_PAGE_SIZE,
+               "a page that faults on either side of each window");
 #define FRAMES_SIZE                                                     \
     ((HOST_RAM_PAGES * xen_page_info_size + HOST_PAGE_SIZE - 1) &       \
      ~(HOST_PAGE_SIZE - 1))
 #define GAP        (1UL << 30)             /* between the three, faulting     */
 #define ALIGN      128UL                   /* Xen wants a cache line         */
 #define CANARY     0xfeedc0dedeadbeefULL
-#define FRESH      0xa5                    /* what Xen finds in new blocks    */
-#define STALE      0xdf                    /* and in those that it freed      */
 #define CLASSES    24
 #define PAGE_RUNS  64                      /* allocations of whole pages      */
 #ifdef FFASHIM_SANITIZE_ADDRESS
@@ -45,7 +45,7 @@ unsigned char *host_directmap;
 void *host_frame_table;
 
 static unsigned char *view;                /* the test's mapping of RAM       */
-static unsigned char *windows;             /* WINDOWS * 2 + 1 pages           */
+unsigned char *host_windows;               /* WINDOWS * 2 + 1 pages           */
 static int ram_fd = -1;
 
 void *(*host_memcpy)(void *d, const void *s, size_t n);
@@ -62,6 +62,7 @@ struct block {
     uint64_t caller;
     uint64_t outer;                        /* who has called the caller       */
     uint64_t freed_by;
+    ffashim_holding by;                    /* who has it                      */
     struct block *next;                    /* freed blocks of a class         */
     uint32_t class;
     uint32_t room;                         /* from here to the next block     */
@@ -74,14 +75,23 @@ struct pages {
     uint64_t serial;
     uint64_t caller;
     uint64_t freed_by;
+    ffashim_holding by;
     uint32_t first;                        /* of Xen's whole pages            */
     uint8_t order;
     bool live;
 };
 
 struct window {
+    ffashim_holding by;
     uint32_t page;                         /* of RAM, 0: none                 */
     bool mapped;
+};
+
+/* References to domains, all from one place together. */
+#define DOMAIN_REFS 64
+struct domain_ref {
+    ffashim_holding by;
+    const void *d;
 };
 
 static struct {
@@ -98,12 +108,15 @@ static struct {
     uint32_t touched_nr;
     struct pages runs[PAGE_RUNS];
     uint32_t runs_nr;
+    struct domain_ref domain_refs[DOMAIN_REFS];
+    uint32_t domain_refs_nr;
 } state MACHINE_STATE;
 
 static struct window window[WINDOWS];
 static uint32_t touched[HOST_RAM_PAGES];   /* guest pages, not as when new   */
 static uint8_t *touch_flag;                /* per page of RAM                 */
 static uint16_t *xen_refs;                 /* references that Xen itself took */
+static ffashim_holding *xen_took;          /* the last of these               */
 static bool guarded[XEN_PAGES_NR];         /* of Xen's whole pages            */
 
 /* ---- Set-up -------------------------------------------------------------- */
@@ -163,14 +176,16 @@ int memory_open(void)
     if ( !reserved )
         return ENOMEM;
     host_directmap = reserved + guard;
-    windows = host_directmap + RAM_SIZE + GAP;
-    host_frame_table = windows + WINDOWS_SIZE + GAP;
+    host_windows = host_directmap + RAM_SIZE + GAP;
+    host_frame_table = host_windows + WINDOWS_SIZE + GAP;
 
     view = map(NULL, RAM_SIZE, MAP_SHARED, ram_fd);
     touch_flag = map(NULL, HOST_RAM_PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     xen_refs = map(NULL, HOST_RAM_PAGES * sizeof(*xen_refs),
                    MAP_PRIVATE | MAP_ANONYMOUS, -1);
-    if ( !view || !touch_flag || !xen_refs ||
+    xen_took = map(NULL, HOST_RAM_PAGES * sizeof(*xen_took),
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    if ( !view || !touch_flag || !xen_refs || !xen_took ||
          !map(host_directmap, XEN_SIZE, MAP_SHARED | MAP_FIXED, ram_fd) ||
          !map(host_frame_table, FRAMES_SIZE,
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1) )
@@ -193,21 +208,16 @@ static bool in(const void *base, size_t size, uintptr_t addr)
     return addr - (uintptr_t)base < size;
 }
 
-bool host_in_window(const void *va)
-{
-    return in(windows, WINDOWS_SIZE, (uintptr_t)va);
-}
-
 static struct window *window_of(const void *va)
 {
-    size_t page = ((uintptr_t)va - (uintptr_t)windows) / HOST_PAGE_SIZE;
+    size_t page = ((uintptr_t)va - (uintptr_t)host_windows) / HOST_PAGE_SIZE;
 
     return host_in_window(va) && page % 2 ? &window[page / 2] : NULL;
 }
 
 static void *window_va(const struct window *w)
 {
-    return windows + ((size_t)(w - window) * 2 + 1) * HOST_PAGE_SIZE;
+    return host_windows + ((size_t)(w - window) * 2 + 1) * HOST_PAGE_SIZE;
 }
 
 uint64_t memory_shared(const void *va)
@@ -234,6 +244,13 @@ bool host_va_to_ma(unsigned long va, uint64_t *ma)
     *ma &= ~(HOST_PAGE_SIZE - 1);
 
     return true;
+}
+
+/* Whether Xen alone writes to what lies there: not the SPMC, not a guest. */
+bool memory_is_xens(const void *p)
+{
+    return !host_in_window(p) &&
+           !in(host_directmap + HEAP_SIZE, RAM_SIZE - HEAP_SIZE, (uintptr_t)p);
 }
 
 /* The name of the variable at an address that nothing defines, or NULL. */
@@ -286,7 +303,7 @@ const char *memory_describe(uintptr_t addr, char *buf, size_t size)
                      w->page + HOST_RAM_MFN);
         else
         {
-            size_t page = (addr - (uintptr_t)windows) / HOST_PAGE_SIZE;
+            size_t page = (addr - (uintptr_t)host_windows) / HOST_PAGE_SIZE;
             bool after = page && window[page / 2 - 1].mapped &&
                          (addr & (HOST_PAGE_SIZE - 1)) < HOST_PAGE_SIZE / 2;
 
@@ -406,6 +423,15 @@ static uint32_t class_of(size_t size)
     return class - 5;
 }
 
+static bool still_stale(const struct block *b)
+{
+    for ( size_t n = 0; n < b->size; n++ )
+        if ( b->data[n] != HOST_STALE )
+            return false;
+
+    return true;
+}
+
 static struct block *reuse(uint32_t class, size_t align)
 {
     struct block *b = state.freed[class];
@@ -414,11 +440,10 @@ static struct block *reuse(uint32_t class, size_t align)
          (uintptr_t)b->data % align )
         return NULL;
 
-    for ( size_t n = 0; n < b->size; n++ )
-        if ( b->data[n] != STALE )
-            host_fault(FFASHIM_MEMORY, NULL, 0,
-                       "heap block %p of %llu bytes was written after it was "
-                       "freed", (void *)b->data, (unsigned long long)b->size);
+    if ( !still_stale(b) )
+        host_fault(FFASHIM_MEMORY, NULL, 0,
+                   "heap block %p of %llu bytes was written after it was freed",
+                   (void *)b->data, (unsigned long long)b->size);
 
     state.freed[class] = b->next;
     if ( !b->next )
@@ -446,6 +471,32 @@ static struct block *extend(uint32_t class, size_t align)
     return b;
 }
 
+/* The block that an address lies in, or NULL. Walks them all. */
+static struct block *block_at(uintptr_t addr)
+{
+    size_t at = 0;
+
+    while ( at < state.heap_used )
+    {
+        struct block *b = (struct block *)(heap_base() + at);
+
+        at += b->room;
+        if ( in(b, b->room, addr) )
+            return b;
+    }
+
+    return NULL;
+}
+
+bool memory_in_block(const void *p, bool *xens)
+{
+    const struct block *b = block_at((uintptr_t)p);
+
+    *xens = b && (!b->live || b->serial);
+
+    return b;
+}
+
 void *host_heap_alloc(size_t size, size_t align, void *caller)
 {
     uint32_t class;
@@ -467,9 +518,11 @@ void *host_heap_alloc(size_t size, size_t align, void *caller)
     *b = (struct block){
         .canary = CANARY, .size = size, .serial = caller ? state.serial : 0,
         .caller = module_offset(caller), .outer = outer_of(caller),
+        .by = cpu_takes(FFASHIM_BLOCK, caller),
         .class = class, .room = block_size(class), .live = true,
     };
-    memset(b->data, FRESH, size);
+    b->by.what = size;
+    memset(b->data, HOST_FRESH, size);
     set_tail_canary(b);
     shadow_poison(b, block_size(class), POISON_HEAP);
     shadow_allow(b->data, size);
@@ -494,16 +547,22 @@ void host_heap_free(void *p, void *caller)
 {
     struct block *b = block_of(p);
     uint32_t class = b->class;
+    const char *queued;
 
     if ( b->canary == CANARY && !b->live )
         host_fault(FFASHIM_MEMORY, NULL, 0,
                    "xfree(%p): the block of %llu bytes is free already", p,
                    (unsigned long long)b->size);
     check_block(b, "found by xfree()");
+    queued = xen_queued_in(b->data, b->size);
+    if ( queued )
+        host_fault(FFASHIM_MEMORY, NULL, 0,
+                   "xfree(%p): %s is still queued in the block of %llu bytes",
+                   p, queued, (unsigned long long)b->size);
 
     b->live = false;
     b->freed_by = module_offset(caller);
-    memset(b->data, STALE, b->size);
+    memset(b->data, HOST_STALE, b->size);
     shadow_poison(b->data, b->size + 7, POISON_FREED);
     b->next = NULL;
     if ( state.freed_tail[class] )
@@ -587,6 +646,29 @@ uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
     return nr;
 }
 
+int ffashim_damaged(ffashim_block *block)
+{
+    size_t at = 0;
+
+    while ( at < state.heap_used )
+    {
+        const struct block *b = (struct block *)(heap_base() + at);
+        bool gap = !b->size;
+        int how = b->canary != CANARY ? 1 : gap ? 0
+                  : tail_canary(b) != CANARY ? 2
+                  : !b->live && !still_stale(b) ? 3 : 0;
+
+        if ( how )
+        {
+            *block = (ffashim_block){ b->serial, b->size, b->caller, b->outer };
+            return how;
+        }
+        at += b->room;
+    }
+
+    return 0;
+}
+
 uint64_t ffashim_allocations(void)
 {
     return state.serial;
@@ -609,12 +691,14 @@ void *host_alloc_pages(unsigned int order, void *caller)
 
     run = &state.runs[state.runs_nr++];
     *run = (struct pages){
-        state.serial, module_offset(caller), 0, first, order, true
+        state.serial, module_offset(caller), 0,
+        cpu_takes(FFASHIM_PAGES, caller), first, order, true
     };
+    run->by.what = run_size(run);
     state.pages_used += 1 + (1U << order);
     guard_run(run);
     shadow_allow(xen_page(first), run_size(run));
-    memset(xen_page(first), FRESH, run_size(run));
+    memset(xen_page(first), HOST_FRESH, run_size(run));
 
     return xen_page(first);
 }
@@ -633,7 +717,7 @@ void host_free_pages(void *va, unsigned int order, void *caller)
                        va, run->order, order);
         run->live = false;
         /* Never handed out again before a reset, so a late use can be seen. */
-        memset(va, STALE, run_size(run));
+        memset(va, HOST_STALE, run_size(run));
         shadow_poison(va, run_size(run), POISON_FREED);
         run->freed_by = module_offset(caller);
         return;
@@ -673,12 +757,17 @@ void host_page_touch(unsigned long mfn)
     touched[state.touched_nr++] = page;
 }
 
-void host_page_refs(unsigned long mfn, int change)
+void host_page_refs(unsigned long mfn, int change, const void *caller)
 {
     uint32_t page = mfn - HOST_RAM_MFN;
 
     host_page_touch(mfn);
     xen_refs[page] += change;
+    if ( change > 0 )
+    {
+        xen_took[page] = cpu_takes(FFASHIM_PAGE_REF, caller);
+        xen_took[page].what = mfn;
+    }
     if ( xen_refs[page] )
         return;
 
@@ -736,7 +825,7 @@ int64_t ffashim_page_refs(uint32_t slot, uint64_t gfn)
 
 /* ---- Windows ------------------------------------------------------------- */
 
-void *host_map_window(unsigned long mfn)
+void *host_map_window(unsigned long mfn, const void *caller)
 {
     uint32_t page = mfn - HOST_RAM_MFN;
     uint32_t tries;
@@ -762,7 +851,8 @@ void *host_map_window(unsigned long mfn)
         return NULL;
 
     host_page_touch(mfn);
-    *w = (struct window){ page, true };
+    *w = (struct window){ cpu_takes(FFASHIM_MAPPING, caller), page, true };
+    w->by.what = mfn;
     state.windows_mapped++;
 
     return window_va(w);
@@ -807,11 +897,98 @@ void ffashim_fail_mapping(int64_t nth)
     state.map_fail_nth = nth;
 }
 
+/* ---- Who holds what ------------------------------------------------------ */
+
+/* All references from one place in one call of one guest share an entry. */
+void host_domain_get(const void *d)
+{
+    struct domain_ref by = {
+        cpu_takes(FFASHIM_DOMAIN_REF, __builtin_return_address(0)), d
+    };
+    uint32_t n;
+
+    for ( n = 0; n < state.domain_refs_nr; n++ )
+    {
+        const struct domain_ref *r = &state.domain_refs[n];
+
+        if ( r->d == d && r->by.caller == by.by.caller &&
+             r->by.owner == by.by.owner && r->by.call == by.by.call )
+            break;
+    }
+    if ( n < state.domain_refs_nr )
+        state.domain_refs[n].by.count++;
+    else if ( n < DOMAIN_REFS )
+        state.domain_refs[state.domain_refs_nr++] = by;
+}
+
+/* Which one is given back nobody can tell: the last one of this domain. */
+void host_domain_put(const void *d)
+{
+    for ( uint32_t n = state.domain_refs_nr; n--; )
+    {
+        struct domain_ref *r = &state.domain_refs[n];
+
+        if ( r->d != d )
+            continue;
+        if ( !--r->by.count )
+            memmove(r, r + 1, (--state.domain_refs_nr - n) * sizeof(*r));
+        return;
+    }
+}
+
+struct holdings {
+    uint32_t owner, max, nr;
+    ffashim_holding *list;
+};
+
+static void hold(struct holdings *h, const ffashim_holding *by)
+{
+    if ( h->owner && by->owner != h->owner )
+        return;
+    if ( h->nr < h->max )
+        h->list[h->nr] = *by;
+    h->nr++;
+}
+
+uint32_t ffashim_holdings(uint32_t owner, ffashim_holding *list, uint32_t max)
+{
+    struct holdings h = { owner, max, 0, list };
+    size_t at = 0;
+
+    while ( at < state.heap_used )
+    {
+        struct block *b = (struct block *)(heap_base() + at);
+
+        at += b->room;
+        if ( b->live && b->serial )
+            hold(&h, &b->by);
+    }
+    for ( uint32_t n = 0; n < state.runs_nr; n++ )
+        if ( state.runs[n].live )
+            hold(&h, &state.runs[n].by);
+    for ( uint32_t n = 0; n < state.touched_nr; n++ )
+    {
+        ffashim_holding by = xen_took[touched[n]];
+
+        by.count = xen_refs[touched[n]];
+        if ( by.count )
+            hold(&h, &by);
+    }
+    for ( uint32_t n = 0; state.windows_mapped && n < WINDOWS; n++ )
+        if ( window[n].mapped )
+            hold(&h, &window[n].by);
+    for ( uint32_t n = 0; n < state.domain_refs_nr; n++ )
+        hold(&h, &state.domain_refs[n].by);
+
+    return h.nr;
+}
+
 /* ---- Snapshots ----------------------------------------------------------- */
 
 struct saved_page {
     uint32_t page;
     uint16_t xen_refs;
+    ffashim_holding took;
     unsigned char data[HOST_PAGE_SIZE];
 };
 
@@ -883,6 +1060,7 @@ struct memory_saved *memory_save(void)
 
         s->touched[n].page = page;
         s->touched[n].xen_refs = xen_refs[page];
+        s->touched[n].took = xen_took[page];
         memcpy(s->touched[n].data, view + page * HOST_PAGE_SIZE,
                HOST_PAGE_SIZE);
         memcpy(s->frames + n * xen_page_info_size, frame(page),
@@ -956,6 +1134,7 @@ void memory_restore(const struct memory_saved *s)
         touched[n] = page;
         touch_flag[page] = 1;
         xen_refs[page] = s->touched[n].xen_refs;
+        xen_took[page] = s->touched[n].took;
         memcpy(frame(page), s->frames + n * xen_page_info_size,
                xen_page_info_size);
         if ( page >= HOST_XEN_PAGES )

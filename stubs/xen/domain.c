@@ -26,6 +26,7 @@ struct p2m_entry {
 
 struct slot {
     struct domain *d;        /* until it is freed                            */
+    uint32_t owner;          /* its number: no other domain ever has it      */
     bool listed;             /* can be looked up by its ID                   */
     bool torn_down;          /* domain_teardown() is done                     */
     unsigned long ram_base, ram_pages, ram_mfn;
@@ -62,6 +63,13 @@ struct domain *domain_of_slot(unsigned int slot)
 bool xen_domain_exists(unsigned int slot)
 {
     return domain_of_slot(slot);
+}
+
+uint32_t xen_last_owner;
+
+uint32_t xen_domain_owner(unsigned int slot)
+{
+    return slot < slots_used ? slots[slot].owner : 0;
 }
 
 static struct slot *slot_of_domain(const struct domain *d)
@@ -101,30 +109,49 @@ void idle_enter(void)
 
 /* ---- Look-up ------------------------------------------------------------- */
 
-struct domain *rcu_lock_domain_by_id(domid_t id)
+/*
+ * The observed code ends the read section: that of another domain only, as
+ * rcu_lock_domain() has it.
+ */
+static struct domain *lock_domain(domid_t id, const void *caller)
 {
     struct domain *d = listed_domain(id);
 
+    if ( d && d != current->domain )
+        host_rcu_enter(caller);
     FFASHIM_POINT(FFASHIM_POINT_ATOMIC, d);
 
     return d ? rcu_lock_domain(d) : NULL;
 }
 
+static void unlock_domain(struct domain *d)
+{
+    bool idle = d != current->domain && host_rcu_leave();
+
+    rcu_unlock_domain(d);
+    xen_rcu_left(idle);
+}
+
+struct domain *rcu_lock_domain_by_id(domid_t id)
+{
+    return lock_domain(id, __builtin_return_address(0));
+}
+
 int rcu_lock_live_remote_domain_by_id(domid_t id, struct domain **d)
 {
-    *d = rcu_lock_domain_by_id(id);
+    *d = lock_domain(id, __builtin_return_address(0));
     if ( !*d )
         return -ESRCH;
 
     if ( *d == current->domain )
     {
-        rcu_unlock_domain(*d);
+        unlock_domain(*d);
         return -EPERM;
     }
 
     if ( (*d)->is_dying )
     {
-        rcu_unlock_domain(*d);
+        unlock_domain(*d);
         return -EINVAL;
     }
 
@@ -307,7 +334,8 @@ int64_t domain_create_slot(const struct xen_domain *how)
     }
 
     s = &slots[n];
-    *s = (struct slot){ .d = d };
+    *s = (struct slot){ .d = d, .owner = ++xen_last_owner };
+    host_works_for(s->owner);
     if ( n == slots_used )
         slots_used++;
 
@@ -422,6 +450,7 @@ int64_t domain_kill_slot(unsigned int slot)
         if ( per_cpu(curr_vcpu, cpu)->domain == d )
             return -EBUSY;
 
+    host_works_for(s->owner);
     d->is_dying = DOMDYING_dying;
 
     /*

@@ -110,7 +110,7 @@ static void call(struct vcpu *v, uint64_t *x)
     bool aarch64 = is_64bit_domain(v->domain);
     unsigned int n;
 
-    host_call_begins((uint32_t)x[0]);
+    host_call_begins(x);
     set_current(v);
     regs->cpsr = aarch64 ? PSR_MODE_EL1h : PSR_MODE_BIT | PSR_MODE_SVC;
 
@@ -121,7 +121,11 @@ static void call(struct vcpu *v, uint64_t *x)
         for ( n = 0; n < 18; n++ )
             (&regs->x0)[n] = (uint32_t)x[n];
 
+    if ( FFASHIM_CHECKS )
+        host_soil_stack();
     trap(regs, aarch64);
+    if ( FFASHIM_CHECKS )
+        host_call_ends(x, &regs->x0, aarch64);
 
     /* ... and an AArch32 guest sees the lower ones only. */
     if ( aarch64 )
@@ -143,6 +147,7 @@ static int64_t calls(struct xen_job *job)
     if ( !is_vcpu_online(v) )
         return -ENOENT;
 
+    host_works_for(xen_domain_owner(job->a));
     switch ( job->kind )
     {
     case FFASHIM_JOB_CALL:
@@ -193,6 +198,9 @@ void xen_run(struct xen_job *job)
 
     case FFASHIM_JOB_KILL:
         job->result = domain_kill_slot(job->a);
+        /* No CPU need have been in a read section when the domain was let go. */
+        if ( host_rcu_idle() )
+            rcu_run_all();
         break;
 
     case FFASHIM_JOB_IRQ:

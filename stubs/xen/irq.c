@@ -112,11 +112,13 @@ void irq_deliver(unsigned int irq)
         return;
 
     irq_enter();
+    host_irq(true);
     if ( __builtin_types_compatible_p(handler_t, handler2_t) )
         ((handler2_t)(void *)action->handler)(irq, action->dev);
     else
         ((handler3_t)(void *)action->handler)(irq, action->dev,
                                               guest_cpu_user_regs());
+    host_irq(false);
     irq_exit();
 }
 

@@ -10,8 +10,6 @@
 
 #include <ffashim/host.h>
 
-#define DAIF_I 0x80UL
-
 void _spin_lock(void *lock);
 void _spin_lock_cb(void *lock, void (*cb)(void *data), void *data);
 void _spin_lock_irq(void *lock);
@@ -42,7 +40,7 @@ unsigned long _spin_lock_irqsave(void *lock)
 {
     unsigned long flags = host_irq_flags[host_cpu];
 
-    host_irq_flags[host_cpu] |= DAIF_I;
+    host_irq_flags[host_cpu] |= HOST_DAIF_I;
     host_lock(lock, HOST_SPIN);
 
     return flags;
@@ -66,7 +64,7 @@ void _spin_unlock_irqrestore(void *lock, unsigned long flags)
 
 void _spin_unlock_irq(void *lock)
 {
-    _spin_unlock_irqrestore(lock, host_irq_flags[host_cpu] & ~DAIF_I);
+    _spin_unlock_irqrestore(lock, host_irq_flags[host_cpu] & ~HOST_DAIF_I);
 }
 
 unsigned long _spin_is_locked(const void *lock)

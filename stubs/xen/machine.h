@@ -24,6 +24,7 @@ int64_t domain_kill_slot(unsigned int slot);
 void irq_deliver(unsigned int irq);
 void timer_run_next(void);
 bool tasklet_run_all(void);
+void xen_rcu_left(bool idle);
 bool rcu_run_all(void);
 bool rcu_pending_any(void);
 bool tasklet_pending_any(void);

@@ -110,7 +110,8 @@ void xen_page_init(unsigned long mfn)
     page_set_owner(pg, page_owner_at(mfn));
 }
 
-bool get_page(struct page_info *page, const struct domain *domain)
+static bool take_page(struct page_info *page, const struct domain *domain,
+                      const void *caller)
 {
     unsigned long mfn = mfn_x(page_to_mfn(page));
 
@@ -125,9 +126,14 @@ bool get_page(struct page_info *page, const struct domain *domain)
         return false;
 
     page->count_info++;
-    host_page_refs(mfn, 1);
+    host_page_refs(mfn, 1, caller);
 
     return true;
+}
+
+bool get_page(struct page_info *page, const struct domain *domain)
+{
+    return take_page(page, domain, __builtin_return_address(0));
 }
 
 void put_page(struct page_info *page)
@@ -143,7 +149,7 @@ void put_page(struct page_info *page)
                    "left", mfn);
 
     page->count_info--;
-    host_page_refs(mfn, -1);
+    host_page_refs(mfn, -1, NULL);
     domain_page_put(page);
 }
 
@@ -162,6 +168,7 @@ struct page_info *p2m_get_page_from_gfn(struct domain *d, gfn_t gfn,
         [FFASHIM_P2M_FOREIGN]  = p2m_map_foreign_rw,
         [FFASHIM_P2M_GRANT]    = p2m_grant_map_rw,
     };
+    const void *caller = __builtin_return_address(0);
     struct page_info *page;
 
     FFASHIM_POINT(FFASHIM_POINT_ATOMIC, d);
@@ -180,16 +187,16 @@ struct page_info *p2m_get_page_from_gfn(struct domain *d, gfn_t gfn,
 
     /* A foreign page is held in the name of the domain that owns it. */
     if ( type == FFASHIM_P2M_FOREIGN )
-        return get_page(page, page_get_owner(page)) ? page : NULL;
+        d = page_get_owner(page);
 
-    return get_page(page, d) ? page : NULL;
+    return take_page(page, d, caller) ? page : NULL;
 }
 
 /* ---- Mappings ------------------------------------------------------------ */
 
 void *map_domain_page_global(mfn_t mfn)
 {
-    return host_map_window(mfn_x(mfn));
+    return host_map_window(mfn_x(mfn), __builtin_return_address(0));
 }
 
 void unmap_domain_page_global(const void *va)
@@ -199,7 +206,7 @@ void unmap_domain_page_global(const void *va)
 
 void *map_domain_page(mfn_t mfn)
 {
-    return host_map_window(mfn_x(mfn));
+    return host_map_window(mfn_x(mfn), __builtin_return_address(0));
 }
 
 void unmap_domain_page(const void *va)

@@ -97,6 +97,13 @@ int64_t xen_next_timer(void)
     return next ? next->expires : LONG_MAX;
 }
 
+const void *xen_timer_function(void)
+{
+    const struct timer *next = timer_next();
+
+    return next ? (const void *)next->function : NULL;
+}
+
 unsigned int xen_timers(void)
 {
     return timers_nr;
@@ -203,6 +210,16 @@ bool rcu_pending_any(void)
     return callbacks;
 }
 
+/*
+ * A read section has ended. Where no CPU is in one any more, a grace period
+ * may end here: what the section protected is gone if it was given up.
+ */
+void xen_rcu_left(bool idle)
+{
+    if ( idle && callbacks )
+        rcu_run_all();
+}
+
 /* A grace period has passed: no CPU is inside a read section. */
 bool rcu_run_all(void)
 {
@@ -219,4 +236,23 @@ bool rcu_run_all(void)
     }
 
     return ran;
+}
+
+/* ---- Memory that goes away ----------------------------------------------- */
+
+const char *xen_queued_in(const void *start, size_t size)
+{
+    unsigned long from = (unsigned long)start;
+
+    for ( unsigned int n = 0; n < timers_nr; n++ )
+        if ( (unsigned long)timers[n] - from < size )
+            return "a timer";
+    for ( unsigned int n = 0; n < tasklets_nr; n++ )
+        if ( (unsigned long)tasklets[n] - from < size )
+            return "a tasklet";
+    for ( const struct rcu_head *head = callbacks; head; head = head->next )
+        if ( (unsigned long)head - from < size )
+            return "an RCU callback";
+
+    return NULL;
 }

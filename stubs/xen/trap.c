@@ -39,6 +39,8 @@ register_t get_user_reg(struct cpu_user_regs *regs, int reg)
 void set_user_reg(struct cpu_user_regs *regs, int reg, register_t val)
 {
     *user_reg(regs, reg) = val;
+    if ( FFASHIM_CHECKS && reg < 18 )
+        host_set_by[reg] = __builtin_return_address(0);
 }
 
 void arm_smccc_1_2_smc(const struct arm_smccc_1_2_regs *args,

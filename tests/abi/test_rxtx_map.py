@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from ffashim import FFA, FfaError, Machine, P2m, Points, Reply, Spmc, Vm
-from ffashim.defects import TAKES_NO_PAGES, TAKES_UNALIGNED
+from ffashim.alarms import AlarmKind
+from ffashim.defects import LEAVES_LOCKS, TAKES_NO_PAGES, TAKES_UNALIGNED
 from ffashim.faults import XenMemory
 from ffashim.spmc.state import Range
 from ffashim.testing import (
@@ -17,7 +18,7 @@ from ffashim.testing import (
     lock_up,
     serves_without_version,
 )
-from ffashim.traffic import crashes
+from ffashim.traffic import crashes, share
 
 UPPER = 0xDEAD_BEEF << 32
 FAR = 0xFFFF_FFFF_FFFF_F000
@@ -387,3 +388,12 @@ def deadlocks(machine: Machine) -> bool:
 
 def test_mapping_and_unmapping_cannot_deadlock(xen: Machine) -> None:
     assert not deadlocks(xen)
+
+
+@LEAVES_LOCKS
+def test_locks_of_a_guest_are_initialised(xen: Machine) -> None:
+    vm = xen.create_vm("1.1")
+    vm.map_rxtx()
+    vm.partition_info_get()
+    share(vm)
+    assert not [alarm for alarm in xen.alarms if alarm.kind is AlarmKind.LOCK_INIT]

@@ -4,6 +4,7 @@
 import pytest
 
 from ffashim import FFA, DomainError, FfaError, Machine, SecurePartition, Spmc, Vm
+from ffashim.defects import FORGETS, FREED, KEEPS_BITMAP
 from ffashim.ffa import MSG_FLAG_FRAMEWORK, FrameworkMessage, PartitionProperty
 from ffashim.spmc import script
 from ffashim.testing import boot_with, boot_without
@@ -12,8 +13,6 @@ from ffashim.traffic import (
     Footprint,
     bind,
     footprint,
-    forgets_failed_vm,
-    frees_what_the_timer_needs,
     gives_up_on_retry,
     guest,
     share,
@@ -58,14 +57,6 @@ def keeps_shares(machine: Machine) -> bool:
 
 
 LEAK = pytest.mark.known_defect(keeps_shares, "does not reclaim what a dead guest shared")
-FORGETS = pytest.mark.known_defect(
-    forgets_failed_vm,
-    "frees the context of a guest before its teardown: SPs are not told, the bitmaps stay",
-)
-FREED = pytest.mark.known_defect(
-    frees_what_the_timer_needs,
-    "frees the context of a domain whose teardown is to be retried: the timer runs on freed memory",
-)
 GIVES_UP = pytest.mark.known_defect(gives_up_on_retry, "gives up on an SP that answers RETRY")
 
 
@@ -306,19 +297,8 @@ def test_a_new_guest_of_the_same_id_starts_afresh(xen: Machine, spmc: Spmc) -> N
     assert len(spmc.memory.shares) == 1
 
 
-def keeps_bitmap(machine: Machine) -> bool:
-    vm = guest(machine, buffers=False)
-    if not bind(vm, BITS).ok:
-        return False
-    machine.spmc.notifications.notify(SP, vm.id, BITS)
-    vm.destroy()
-    return bool(machine.spmc.residue(vm.id))
-
-
 @pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
-@pytest.mark.known_defect(
-    keeps_bitmap, "does not collect what is pending: the SPMC keeps the bitmap, and the ID is lost"
-)
+@KEEPS_BITMAP
 def test_a_guest_may_die_with_notifications_pending(xen: Machine, spmc: Spmc) -> None:
     # The SPMC denies the end of a bitmap in which something is pending (17.2, Hafnium).
     vm = guest(xen, buffers=False)

@@ -12,6 +12,8 @@ import re
 from enum import IntEnum
 from pathlib import Path
 
+from planted_checks import FUNCTIONS, TEARDOWN
+
 from ffashim.source import Tree
 
 
@@ -205,16 +207,24 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
 """
 
 
-def make_patch(tree: Tree, functions: str = _FUNCTIONS) -> str:
-    """Return a patch that plants mistakes in the tree's ffa.c: plant(), and what it stands on."""
+_PLANT = "        plant(regs, d);\n"
+_SLIP = "        if ( slip(regs, d) )\n            return true;\n"
+
+
+def make_patch(tree: Tree, functions: str = _FUNCTIONS + FUNCTIONS) -> str:
+    """Return a patch that plants mistakes in the tree's ffa.c: plant(), and what it stands on.
+
+    Where there is a slip() among them, it comes first.
+    """
+    call = (_SLIP if "bool slip(" in functions else "") + _PLANT
     name = "xen/arch/arm/tee/ffa.c"
     before = (tree.root / name).read_text()
-    after, calls = re.subn(r"(\n    case FFA_ID_GET:\n)", r"\1        plant(regs, d);\n", before)
+    after, calls = re.subn(r"(\n    case FFA_ID_GET:\n)", rf"\1{call}", before)
     assert calls, "ffa_handle_call() has no FFA_ID_GET"
     # The last one is the handler's; FFA_FEATURES may have one of its own.
     if calls > 1:
-        head, mark, tail = after.rpartition("        plant(regs, d);\n")
-        after = head.replace("        plant(regs, d);\n", "") + mark + tail
+        head, mark, tail = after.rpartition(call)
+        after = head.replace(call, "") + mark + tail
     after, calls = re.subn(
         r"\nstatic bool ffa_handle_call\(",
         lambda match: functions + match.group()[1:],
@@ -227,7 +237,9 @@ def make_patch(tree: Tree, functions: str = _FUNCTIONS) -> str:
         r"\1    static bool again;\n\n    again = !again;\n\n    return again ? -ERESTART : 0;\n",
         after,
     )
-    names = ("irq", "rcupdate", "rwlock", "sched", "tasklet")
+    if _SLIP in call:
+        after = re.sub(*TEARDOWN, after)
+    names = ("irq", "rcupdate", "rwlock", "sched", "tasklet", "timer")
     headers = "".join(f"#include <xen/{name}.h>\n" for name in names)
     after = after.replace("#include <xen/types.h>\n", headers + "#include <xen/types.h>\n", 1)
     lines = difflib.unified_diff(
@@ -236,7 +248,7 @@ def make_patch(tree: Tree, functions: str = _FUNCTIONS) -> str:
     return "".join(lines)
 
 
-def plant(tree: Tree, directory: Path, functions: str = _FUNCTIONS) -> Path:
+def plant(tree: Tree, directory: Path, functions: str = _FUNCTIONS + FUNCTIONS) -> Path:
     """Write the patch into a directory and return the file."""
     path = directory / "planted.patch"
     path.write_text(make_patch(tree, functions))

@@ -82,6 +82,24 @@ enum ffashim_event_kind {
     FFASHIM_EVENT_WARN,      /* a: line, b: file (const char *)              */
 };
 
+/* What Xen has taken and is to give back. */
+enum ffashim_holding_kind {
+    FFASHIM_BLOCK,           /* of the heap                                  */
+    FFASHIM_PAGES,           /* whole pages of Xen's own                     */
+    FFASHIM_PAGE_REF,        /* references to a guest's page                 */
+    FFASHIM_MAPPING,         /* of a guest's page                            */
+    FFASHIM_DOMAIN_REF,      /* references to a domain                       */
+};
+
+/* What is wrong although the call that did it has returned. */
+enum ffashim_alarm_kind {
+    FFASHIM_ALARM_ORDER,     /* locks are taken in two orders                */
+    FFASHIM_ALARM_IRQ,       /* a lock that its own interrupt may wait for   */
+    FFASHIM_ALARM_INIT,      /* a lock that nobody has initialised           */
+    FFASHIM_ALARM_DISCLOSED, /* what was left on stack or heap gets out      */
+    FFASHIM_ALARM_REGISTERS, /* of the guest's, that the call has no say in  */
+};
+
 enum ffashim_limits {
     FFASHIM_CPUS = 4,        /* physical CPUs                                */
     FFASHIM_DOMAINS = 512,   /* domains alive at one time                    */

@@ -18,11 +18,26 @@
 
 #pragma GCC visibility push(hidden)
 
+/* Without the checks of each call, to measure what they cost: for nothing else. */
+#ifdef FFASHIM_UNCHECKED
+#define FFASHIM_CHECKS false
+#else
+#define FFASHIM_CHECKS true
+#endif
+
+#define HOST_PAGE_SHIFT 12
+#define HOST_PAGE_SIZE  (1UL << HOST_PAGE_SHIFT)
+
 /* ---- What ends a call before it returns ---------------------------------- */
 
 void FFASHIM_NORETURN host_fault(enum ffashim_fault kind, const char *file,
                                  unsigned int line, const char *fmt, ...)
     FFASHIM_PRINTF(4, 5);
+
+/* The same for something that was done at @caller, before. */
+void FFASHIM_NORETURN host_fault_of(enum ffashim_fault kind, uint64_t caller,
+                                    const char *fmt, ...)
+    FFASHIM_PRINTF(3, 4);
 
 /* ---- Locks, as every layer sees them ------------------------------------- */
 
@@ -33,12 +48,17 @@ struct host_site {
     const char *name;        /* the expression, as Xen wrote it              */
     const char *file;
     unsigned int line;
+    uint32_t *tag;           /* a word in it that is the machine's, or NULL   */
 };
 
 extern struct host_site host_site;
 
-#define FFASHIM_SITE(name) \
-    (host_site = (struct host_site){ name, __FILE__, __LINE__ })
+#define FFASHIM_SITE(name, tag) \
+    (host_site = (struct host_site){ name, __FILE__, __LINE__, tag })
+
+/* The lock with this tag was just initialised by this expression of Xen's. */
+void host_lock_init(uint32_t *tag, const char *name, const char *file,
+                    unsigned int line);
 
 /*
  * Take, try or drop the lock at @lock for the current CPU. host_lock() lets
@@ -48,6 +68,17 @@ void host_lock(const void *lock, enum host_lock_mode mode);
 bool host_trylock(const void *lock, enum host_lock_mode mode);
 void host_unlock(const void *lock, enum host_lock_mode mode);
 bool host_is_locked(const void *lock);
+
+/* The CPU that runs now begins, or ends, to handle an interrupt. */
+void host_irq(bool handles);
+
+/*
+ * An RCU read section begins, entered by @caller, or ends. Returns whether no
+ * CPU is in one any more.
+ */
+void host_rcu_enter(const void *caller);
+bool host_rcu_leave(void);
+bool host_rcu_idle(void);
 
 /* Faults where the current CPU, back from a call, holds something. */
 void host_at_rest(void);
@@ -76,11 +107,15 @@ void host_switch_copy(const void *d, const void *s);
 extern unsigned int host_cpu;               /* the CPU that runs now         */
 extern unsigned long host_percpu_offset;    /* and its per-CPU area          */
 extern unsigned long host_irq_flags[FFASHIM_CPUS];   /* and its DAIF         */
+#define HOST_DAIF_I 0x80UL                  /* no interrupt is taken          */
+
+static inline bool host_irqs_off(void)
+{
+    return host_irq_flags[host_cpu] & HOST_DAIF_I;
+}
 
 /* ---- Memory -------------------------------------------------------------- */
 
-#define HOST_PAGE_SHIFT 12
-#define HOST_PAGE_SIZE  (1UL << HOST_PAGE_SHIFT)
 /*
  * RAM of the machine: where it starts, how many pages it has, and how many of
  * them, at its start, are Xen's own (the heap, then whole pages). The others
@@ -106,10 +141,27 @@ unsigned long host_alloc_guest_pages(unsigned long count);
 /* Give them back, unused. The last ones only can be handed out again. */
 void host_free_guest_pages(unsigned long mfn, unsigned long count);
 
+/*
+ * What lies in memory that nobody has written to: Xen's stack at the start of
+ * each call, blocks and pages of its own when they are new, and freed ones.
+ */
+#define HOST_UNWRITTEN 0xc9
+#define HOST_FRESH     0xa5
+#define HOST_STALE     0xdf
+
 /* A window with guard pages round it, onto the page @mfn. */
-void *host_map_window(unsigned long mfn);
+void *host_map_window(unsigned long mfn, const void *caller);
 void host_unmap_window(const void *va);
-bool host_in_window(const void *va);
+extern unsigned char *host_windows;
+#define HOST_WINDOWS_SIZE (HOST_PAGE_SIZE * 2049)
+
+static inline bool host_in_window(const void *va)
+{
+    return (unsigned long)va - (unsigned long)host_windows < HOST_WINDOWS_SIZE;
+}
+
+/* @n bytes are copied to @d, which may lie in one. */
+void host_copies_out(const void *d, const void *s, size_t n);
 
 /* Xen's heap: zeroed is the caller's business. */
 void *host_heap_alloc(size_t size, size_t align, void *caller);
@@ -130,8 +182,12 @@ void host_copy(const void *d, const void *s, size_t n);
 #endif
 
 /* Xen took (or, below zero, gave back) references to the page @mfn. */
-void host_page_refs(unsigned long mfn, int change);
+void host_page_refs(unsigned long mfn, int change, const void *caller);
 unsigned int host_page_refs_of(unsigned long mfn);
+
+/* Xen took a reference to the domain at @d, or gave one back. */
+void host_domain_get(const void *d);
+void host_domain_put(const void *d);
 
 /* The page @mfn is used from now on: a reset makes it fresh again. */
 void host_page_touch(unsigned long mfn);
@@ -152,7 +208,13 @@ extern const struct host_absent host_absent[] __attribute__((__weak__));
 void host_console(int level, const char *text);
 int64_t host_now(void);                     /* ns since boot                 */
 void host_smc(uint64_t regs[18]);
-void host_call_begins(uint64_t fid);        /* another call of a guest        */
+/* Another call of a guest begins, or ends, with these registers of so wide. */
+void host_call_begins(const uint64_t x[18]);
+void host_soil_stack(void);
+extern const void *host_set_by[18];         /* who set a register last        */
+void host_call_ends(const uint64_t given[18], const uint64_t x[18],
+                    bool aarch64);
+void host_works_for(uint32_t owner);        /* a guest: see ffashim_holding   */
 void host_event(enum ffashim_event_kind kind, uint64_t a, uint64_t b,
                 uint64_t c);
 unsigned long host_read_sysreg(const char *name);

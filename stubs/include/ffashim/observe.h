@@ -20,6 +20,7 @@
 
 #ifndef FFASHIM_STUBS /* the machine itself is not observed */
 
+#include <xen/rcupdate.h>
 #include <xen/rwlock.h>
 #include <xen/string.h>
 
@@ -29,14 +30,22 @@
  * Read-write locks are taken inline. The tree's own code takes them; the
  * machine waits first, so that it never spins, and keeps the account.
  */
+#define FFASHIM_RW_SITE_(rw, l) \
+    FFASHIM_SITE(#l, (uint32_t *)&(rw)->lock.tickets)
 #define FFASHIM_RW_TAKE_(l, mode, take)                                 \
     do {                                                                \
         rwlock_t *rw_ = (l);                                            \
                                                                         \
-        FFASHIM_SITE(#l);                                               \
+        FFASHIM_RW_SITE_(rw_, l);                                       \
         host_lock(rw_, mode);                                           \
         take(rw_);                                                      \
     } while ( 0 )
+#define FFASHIM_RW_TRY_(l, try) ({                                      \
+    rwlock_t *rw_ = (l);                                                \
+                                                                        \
+    FFASHIM_RW_SITE_(rw_, l);                                           \
+    try(rw_);                                                           \
+})
 #define FFASHIM_RW_DROP_(l, mode, drop)                                 \
     do {                                                                \
         rwlock_t *rw_ = (l);                                            \
@@ -55,6 +64,24 @@ static always_inline void ffashim_write_lock_(rwlock_t *l)
     write_lock(l);
 }
 
+static always_inline bool ffashim_read_trylock_(rwlock_t *l)
+{
+    if ( !host_trylock(l, HOST_READ) )
+        return false;
+    read_lock(l);
+
+    return true;
+}
+
+static always_inline bool ffashim_write_trylock_(rwlock_t *l)
+{
+    if ( !host_trylock(l, HOST_WRITE) )
+        return false;
+    write_lock(l);
+
+    return true;
+}
+
 static always_inline void ffashim_read_unlock_(rwlock_t *l)
 {
     read_unlock(l);
@@ -65,10 +92,24 @@ static always_inline void ffashim_write_unlock_(rwlock_t *l)
     write_unlock(l);
 }
 
+static always_inline void ffashim_rwlock_init_(rwlock_t *l)
+{
+    rwlock_init(l);
+}
+
+#undef rwlock_init
 #undef read_lock
 #undef write_lock
+#undef read_trylock
+#undef write_trylock
 #undef read_unlock
 #undef write_unlock
+#define rwlock_init(l) ({                                               \
+    rwlock_t *rw_ = (l);                                                \
+                                                                        \
+    ffashim_rwlock_init_(rw_);                                          \
+    host_lock_init((uint32_t *)&rw_->lock.tickets, #l, __FILE__, __LINE__); \
+})
 #define read_lock(l)    FFASHIM_RW_TAKE_(l, HOST_READ, ffashim_read_lock_)
 #define write_lock(l)   FFASHIM_RW_TAKE_(l, HOST_WRITE, ffashim_write_lock_)
 #define read_unlock(l)  FFASHIM_RW_DROP_(l, HOST_READ, ffashim_read_unlock_)
@@ -76,7 +117,8 @@ static always_inline void ffashim_write_unlock_(rwlock_t *l)
 
 /*
  * Spinlocks are functions of the machine. Only the site is noted here, so
- * that a report can name the lock as Xen's source does.
+ * that a report can name the lock as Xen's source does; and the initialisation,
+ * which makes a lock one of a class.
  */
 static always_inline void ffashim_spin_lock_(spinlock_t *l)
 {
@@ -88,10 +130,81 @@ static always_inline bool ffashim_spin_trylock_(spinlock_t *l)
     return spin_trylock(l);
 }
 
+static always_inline void ffashim_spin_lock_init_(spinlock_t *l)
+{
+    spin_lock_init(l);
+}
+
+#define FFASHIM_SPIN_(l, take) ({                                       \
+    spinlock_t *spin_ = (l);                                            \
+                                                                        \
+    FFASHIM_SITE(#l, (uint32_t *)&spin_->tickets);                      \
+    take(spin_);                                                        \
+})
+
 #undef spin_lock
 #undef spin_trylock
-#define spin_lock(l)    ({ FFASHIM_SITE(#l); ffashim_spin_lock_(l); })
-#define spin_trylock(l) ({ FFASHIM_SITE(#l); ffashim_spin_trylock_(l); })
+#undef spin_lock_init
+#define spin_lock(l)    FFASHIM_SPIN_(l, ffashim_spin_lock_)
+#define spin_trylock(l) FFASHIM_SPIN_(l, ffashim_spin_trylock_)
+#define spin_lock_init(l) ({                                            \
+    spinlock_t *spin_ = (l);                                            \
+                                                                        \
+    ffashim_spin_lock_init_(spin_);                                     \
+    host_lock_init((uint32_t *)&spin_->tickets, #l, __FILE__, __LINE__); \
+})
+
+/* RCU read sections: their end may be the end of what they protect. */
+static always_inline void ffashim_rcu_read_lock_(rcu_read_lock_t *l)
+{
+    rcu_read_lock(l);
+}
+
+static always_inline void ffashim_rcu_read_unlock_(rcu_read_lock_t *l)
+{
+    rcu_read_unlock(l);
+}
+
+void xen_rcu_left(bool idle) FFASHIM_HIDDEN;
+
+#define rcu_read_lock(l) \
+    ({ host_rcu_enter(NULL); ffashim_rcu_read_lock_(l); })
+#define rcu_read_unlock(l) ({                                           \
+    bool idle_ = host_rcu_leave();                                      \
+                                                                        \
+    ffashim_rcu_read_unlock_(l);                                        \
+    xen_rcu_left(idle_);                                                \
+})
+
+/* References to domains, so that one that stays can be told from others. */
+#include <xen/sched.h>
+
+static always_inline bool ffashim_get_domain_(struct domain *d)
+{
+    bool got = get_domain(d);
+
+    if ( got )
+        host_domain_get(d);
+
+    return got;
+}
+
+static always_inline void ffashim_get_knownalive_domain_(struct domain *d)
+{
+    get_knownalive_domain(d);
+    host_domain_get(d);
+}
+
+static always_inline void ffashim_put_domain_(struct domain *d)
+{
+    host_domain_put(d);
+    put_domain(d);
+}
+
+#undef put_domain
+#define get_domain(d)            ffashim_get_domain_(d)
+#define get_knownalive_domain(d) ffashim_get_knownalive_domain_(d)
+#define put_domain(d)            ffashim_put_domain_(d)
 
 /* Plain atomic accesses have no function either. */
 #undef ACCESS_ONCE
@@ -123,6 +236,10 @@ static always_inline void *ffashim_memcpy_(void *d, const void *s, size_t n)
     if ( unlikely(host_switching) )
 #endif
         host_switch_copy(d, s);
+#ifndef FFASHIM_COVERAGE
+    if ( host_in_window(d) )
+#endif
+        host_copies_out(d, s, n);
 
     return __builtin_memcpy(d, s, n);
 }

@@ -37,6 +37,8 @@ void xen_run(struct xen_job *job);
 void xen_at_rest(void);                     /* the part of host_at_rest()    */
 
 bool xen_domain_exists(unsigned int slot);
+uint32_t xen_domain_owner(unsigned int slot);   /* see ffashim_holding        */
+extern uint32_t xen_last_owner;
 bool xen_vcpu_set_online(unsigned int slot, unsigned int vcpu, bool online);
 int xen_p2m_set(unsigned int slot, uint64_t gfn, enum ffashim_p2m type,
                 unsigned long mfn);
@@ -47,6 +49,9 @@ void xen_page_init(unsigned long mfn);
 bool xen_softirq_pending(void);
 int64_t xen_next_timer(void);               /* when, LONG_MAX: none queued    */
 unsigned int xen_timers(void);
+const void *xen_timer_function(void);       /* of the next one, or NULL       */
+/* What Xen has queued for later that lies in this memory, or NULL. */
+const char *xen_queued_in(const void *start, size_t size);
 bool xen_irq_requested(unsigned int irq, unsigned int cpu);
 
 #pragma GCC visibility pop

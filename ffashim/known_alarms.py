@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Alarms that a known defect of Xen raises in tests which are about something else.
+
+The defect has a test of its own, and a probe that tells whether a tree has it. There its alarms
+count for nothing elsewhere; on a tree that does not have it they fail the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ffashim import capabilities
+from ffashim.alarms import Alarm, AlarmKind
+from ffashim.defects import FORGETS, FREED, GUESTS_DEADLOCK, KEEPS_BITMAP, LEAVES_LOCKS
+from ffashim.errors import FfashimError
+from ffashim.machine import Machine
+
+
+@dataclass(frozen=True)
+class Known:
+    """A known defect, and what its alarms look like."""
+
+    defect: pytest.MarkDecorator
+    """Of ffashim.defects."""
+    covers: Callable[[Alarm], bool]
+
+    @property
+    def question(self) -> Callable[[Machine], Any]:
+        """The defect's probe."""
+        question: Callable[[Machine], Any] = self.defect.args[0]
+        return question
+
+    def on(self, machine: Machine) -> bool:
+        """Tell whether a tree has the defect. The machine must be booted afterwards."""
+        try:
+            return bool(capabilities.probe(machine, self.question))
+        except FfashimError:  # one that does not get as far does not have it
+            return False
+
+
+def _names(alarm: Alarm, kind: AlarmKind, *parts: str) -> bool:
+    text = str(alarm)
+    return alarm.kind is kind and all(part in text for part in parts)
+
+
+KNOWN = (
+    Known(LEAVES_LOCKS, lambda alarm: _names(alarm, AlarmKind.LOCK_INIT, "ctx->")),
+    Known(GUESTS_DEADLOCK, lambda alarm: _names(alarm, AlarmKind.LOCK_ORDER, "rx_lock", "tx_lock")),
+    Known(KEEPS_BITMAP, lambda alarm: _names(alarm, AlarmKind.SPMC, "notification bitmap")),
+    # What the timer goes on with.
+    Known(
+        FREED,
+        lambda alarm: (
+            _names(alarm, AlarmKind.LEAK, "ffa_partinfo_domain_init() ") and len(alarm.ways) == 1
+        ),
+    ),
+    Known(FORGETS, lambda alarm: _names(alarm, AlarmKind.LEAK, "never created")),
+)
