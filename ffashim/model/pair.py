@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import Protocol
 
 from ffashim import capabilities
+from ffashim.alarms import AlarmKind
 from ffashim.defaults import default_spmc, partitions
 from ffashim.descriptors import PartitionInfo
 from ffashim.errors import FfashimError
 from ffashim.ffa import FFA, ID_SECURE, PARTITION_INFO_COUNT_ONLY, FfaError, Version
+from ffashim.known_alarms import KNOWN
 from ffashim.machine import DomainError, Machine
 from ffashim.memory import PAGE, P2m
 from ffashim.model.compare import Fit, Misfit, Observation, explain, match
@@ -90,6 +92,11 @@ def _lists_early(machine: Machine) -> bool:
     return before[2] == caller.partition_info_get(flags=PARTITION_INFO_COUNT_ONLY)[2]
 
 
+_ALARMS = frozenset(
+    {AlarmKind.LOCK_ORDER, AlarmKind.LOCK_IRQ, AlarmKind.LOCK_INIT, AlarmKind.REGISTERS}
+)
+
+
 class Pair:
     """A booted machine, and the model of it.
 
@@ -114,6 +121,7 @@ class Pair:
         unwilling: FFA | None = None,
     ) -> None:
         profile = profile_of(machine)
+        self._excused = [each for each in KNOWN if each.on(machine)]
         self.machine = machine
         self.deviations = tuple(deviations)
         self._silent = tuple(each for each in self.deviations if each.silent)
@@ -123,6 +131,7 @@ class Pair:
         if unwilling is not None:
             self.spmc.on(unwilling).error(FfaError.DENIED, times=1)
         machine.boot(self.spmc)
+        machine.forget_alarms()
         self._behave()
         given_up = {System(profile)} if unwilling is not None else set()
         self.states = frozenset({System(profile, _secure(self.spmc))} | given_up)
@@ -460,6 +469,10 @@ class Pair:
             if not self._knows("forbidden", line):
                 raise Disagreement(f"the SPMC was sent what FF-A forbids: {line}", self.script)
         self.spmc.violations.clear()
+        for alarm in self.machine.alarms:
+            # What is left of a guest, or told, depends on what an unwilling SPMC does and says.
+            if alarm.kind in _ALARMS and not any(each.covers(alarm) for each in self._excused):
+                raise Disagreement(str(alarm), self.script)
         self.states = frozenset(after)
 
     def _deviate(
