@@ -556,6 +556,18 @@ def listed(recipe: Recipe) -> tuple[list[Path], list[Path]]:
     return sources, makefiles
 
 
+def reads(name: str) -> bool:
+    """Tell whether a build may read a file, named relative to ``xen/``, of a tree that has it."""
+    if name.endswith(".c"):
+        return name.startswith((f"{MEDIATOR}/", *LIBRARY, TRAP_PATH))
+    return (
+        name.endswith(".h")
+        or name == GENERIC
+        or name.startswith((f"{MEDIATOR}/", "arch/arm/configs/", "scripts/"))
+        or "/Kconfig" in f"/{name}"
+    )
+
+
 def generate(recipe: Recipe, directory: Path) -> None:
     """Write the headers that Xen's own build generates into a directory."""
     for name in ("generated", "asm", "xen"):

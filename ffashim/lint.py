@@ -59,7 +59,7 @@ OPTIONS = (
 )
 """Not among them: -Wconversion and -Wcast-qual, of which the mediator has dozens on purpose."""
 
-_OPTIMISED = ("-O2",)
+OPTIMISED = ("-O2",)
 """What is never set, or may be NULL, is known to the optimiser."""
 _UNKNOWN = re.compile(r"(?:unrecognized command[- ]line option|unknown warning option) '(-W[^']+)'")
 _WARNING = re.compile(r"^(.+?):(\d+):(?:\d+:)? warning: (.*?)(?: \[(-W[^\]]+)\])?$", re.M)
@@ -124,7 +124,7 @@ def _ask(tree: Tree, settings: Mapping[str, str], cc: str) -> Iterator[tuple[str
     values = {**loader.DEFAULTS, **settings}
     recipe = build.Recipe(tree.xen, kconfig.configure(tree.xen, values, cc=cc).autoconf, cc)
     with tempfile.TemporaryDirectory(prefix="ffashim-") as directory:
-        for source, said in build.remarks(recipe, Path(directory), (*_OPTIMISED, *_known(cc))):
+        for source, said in build.remarks(recipe, Path(directory), (*OPTIMISED, *known(cc))):
             for file, line, text, option in _WARNING.findall(said):
                 path = Path(file) if Path(file).is_absolute() else source.parent / file
                 if path.resolve().is_relative_to(tree.root.resolve()):
@@ -133,8 +133,8 @@ def _ask(tree: Tree, settings: Mapping[str, str], cc: str) -> Iterator[tuple[str
 
 
 @functools.cache
-def _known(cc: str) -> Sequence[str]:
-    """Return those of the options that a compiler knows."""
+def known(cc: str) -> Sequence[str]:
+    """Return those of `OPTIONS` that a compiler knows."""
     said = loader.build_py().answer(
         [*shlex.split(cc), *OPTIONS, "-fsyntax-only", "-xc", "/dev/null"]
     )

@@ -145,6 +145,12 @@ def build(
             return _build(tree, asked, directory, progress)
 
 
+def reads(name: str) -> bool:
+    """Tell whether a build may read a file of a tree, named relative to its top."""
+    found: bool = name.startswith("xen/") and build_py().reads(name.removeprefix("xen/"))
+    return found
+
+
 def build_apart(
     tree: Tree, settings: Mapping[str, str] | None, work: Path, *, cc: str = "cc"
 ) -> tuple[Extension, Any]:
@@ -174,6 +180,11 @@ def _key(tree: Tree, asked: _Asked) -> str:
         [sys.implementation.cache_tag, platform.machine(), cffi.__version__],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def identity(cc: str) -> list[Any]:
+    """Return what changes when a compiler does. Raises BuildError if there is no such."""
+    return _identity(cc)
 
 
 def _identity(cc: str) -> list[Any]:

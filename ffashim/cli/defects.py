@@ -18,8 +18,8 @@ from rich.markup import escape
 from ffashim import paths
 from ffashim.cli import options
 from ffashim.cli.matrix import Commit, commits, progress_bar
-from ffashim.cli.processes import run_parallel
 from ffashim.errors import UsageError
+from ffashim.processes import run_parallel
 
 EPILOG = options.epilog(
     "ffashim defects ~/src/xen",

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from ffashim import paths, sanitizers
 from ffashim.cli import options, subject
-from ffashim.cli.processes import run_parallel
 from ffashim.errors import UsageError
+from ffashim.processes import run_parallel
 
 EPILOG = options.epilog(
     "ffashim explore --xen ~/src/xen",

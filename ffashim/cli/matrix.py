@@ -20,8 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ffashim.cli import options
-from ffashim.cli.processes import run_parallel
 from ffashim.errors import SourceError, UsageError
+from ffashim.processes import run_parallel
 
 EPILOG = options.epilog(
     "ffashim matrix ~/src/xen",

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Running the conformance suite under pytest, in this process."""
+"""The conformance suite as commands run it: from their options to the tables."""
 
 from __future__ import annotations
 
-import atexit
-import gc
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +10,8 @@ import pytest
 import typer
 from rich.console import Console
 
-from ffashim import paths, report
+from ffashim import report, suite
 from ffashim.errors import UsageError
-from ffashim.failures import FaultGroups
 
 
 def subject_arguments(
@@ -40,47 +36,12 @@ def run_suite(arguments: Sequence[str]) -> list[report.Result]:
 
     Raises UsageError if no test was selected, typer.Exit if pytest came to no result.
     """
-    root = os.path.commonpath(paths.SUITE)
-    recorder = report.Recorder(Path(root))
-    # Hypothesis would leave a directory of its own wherever this is run.
-    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(paths.cache_dir() / "hypothesis"))
-    # A run of seconds that somebody waits for: nothing in it is worth collecting, nor at exit.
-    gc.disable()
-    atexit.register(gc.freeze)
-    status = pytest.main(
-        [
-            # Neither a configuration nor a cache that happens to lie around the suite.
-            f"--config-file={os.devnull}",
-            f"--rootdir={root}",
-            "--noconftest",
-            # Nor whatever plugins are installed, but ours and those that the suite is written for.
-            "--disable-plugin-autoload",
-            "-pffashim",
-            "-phypothesispytest",
-            "-pxdist",
-            "-pno:cacheprovider",
-            "-pno:unraisableexception",
-            "-pno:threadexception",
-            "-pno:faulthandler",
-            "-pffashim.report",
-            "-Wignore::pytest.PytestAssertRewriteWarning",  # that it was imported before
-            "--import-mode=importlib",
-            "--strict-markers",
-            "--continue-on-collection-errors",
-            "-oxfail_strict=true",
-            "--no-header",
-            "-rN",
-            "--quiet",
-            *arguments,
-            *map(str, paths.SUITE),
-        ],
-        plugins=[recorder, FaultGroups()],
-    )
-    if status == pytest.ExitCode.INTERRUPTED and not report.failed(recorder.results):
+    status, results = suite.run(arguments)
+    if status == pytest.ExitCode.INTERRUPTED and not report.failed(results):
         raise typer.Exit(130)
     if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise typer.Exit(2)
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise UsageError("no test of the suite was selected: see -k")
-    report.print_tables(recorder.results, Console(soft_wrap=True))
-    return recorder.results
+    report.print_tables(results, Console(soft_wrap=True))
+    return results

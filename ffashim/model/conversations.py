@@ -74,6 +74,9 @@ def none_or(
 class Conversations(RuleBasedStateMachine):
     """A system of guests. The first one of each conversation speaks FF-A from the start."""
 
+    pair_type = Pair
+    """What everything happens to."""
+
     def __init__(self, machine: Machine, deviations: Sequence[Deviation] = ()) -> None:
         super().__init__()
         self.machine = machine
@@ -99,7 +102,7 @@ class Conversations(RuleBasedStateMachine):
         if not self.machine.extension.enabled("FFA_VM_TO_VM"):
             # Otherwise there would be no FF-A at all.
             below, unwilling = below or "", None
-        self.pair = Pair(self.machine, count, self.deviations, below, without, unwilling)
+        self.pair = self.pair_type(self.machine, count, self.deviations, below, without, unwilling)
         for each in first:
             self.admit(*each)
 

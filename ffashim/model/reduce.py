@@ -8,7 +8,7 @@ than Hypothesis' own shrinking.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from ffashim.errors import FfashimError
@@ -25,19 +25,57 @@ def reduced(
     machine: Machine, deviations: Sequence[Deviation], found: Disagreement, seconds: float = SECONDS
 ) -> Disagreement:
     """Return a disagreement of the same kind after fewer steps, with smaller arguments."""
-    until = time.monotonic() + seconds
     best = found
+    until = time.monotonic() + seconds
+
+    def still(script: Script) -> Script | None:
+        nonlocal best
+        other = replayed(machine, deviations, script)
+        if other is None or other.kind != found.kind:
+            return None
+        best = other
+        return other.script
+
+    shortened(found.script, still, lambda: time.monotonic() < until)
+    return best
+
+
+def shortened(
+    script: Script, still: Callable[[Script], Script | None], goes_on: Callable[[], bool]
+) -> Script:
+    """Return a script with fewer steps and smaller arguments that still does something.
+
+    still: returns as much of a script as does it, None if it does not. goes_on: whether another
+    one is to be tried; the script is right at any time, if longer than need be.
+    """
+    best = script
     again = True
-    while again and time.monotonic() < until:
+    while again and goes_on():
         again = False
-        for script in (*_shorter(best.script), *_smaller(best.script)):
-            if time.monotonic() > until:
+        for size in _sizes(best):
+            place = 0
+            while place < len(best.steps) and goes_on():
+                unwanted = range(place, min(len(best.steps), place + size))
+                found = still(best.without(unwanted))
+                if found is None:
+                    place += size
+                else:
+                    best, again = found, True
+        for other in _smaller(best):
+            if not goes_on():
                 break
-            other = replayed(machine, deviations, script)
-            if other is not None and other.kind == found.kind:
-                best, again = other, True
+            if (found := still(other)) is not None:
+                best, again = found, True
                 break
     return best
+
+
+def _sizes(script: Script) -> Iterator[int]:
+    """Yield how many steps to leave out at once: half of them, a quarter, down to one."""
+    size = len(script.steps) // 2
+    while size:
+        yield size
+        size //= 2
 
 
 def replayed(
@@ -55,18 +93,11 @@ def replayed(
     return None
 
 
-def _shorter(script: Script) -> Iterator[Script]:
-    """Yield scripts without some of the steps: half of them, a quarter, down to one."""
-    count = len(script.steps)
-    size = count // 2
-    while size:
-        for start in range(0, count, size):
-            yield script.without(range(start, min(count, start + size)))
-        size //= 2
-
-
 def _smaller(script: Script) -> Iterator[Script]:
     """Yield scripts in which an argument of a call is zero, or an option is not given."""
+    for name in script.options:
+        fewer = {key: value for key, value in script.options.items() if key != name}
+        yield replace(script, options=fewer)
     for n, step in enumerate(script.steps):
         for other in _simpler(step):
             yield replace(script, steps=(*script.steps[:n], other, *script.steps[n + 1 :]))

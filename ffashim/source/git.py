@@ -10,6 +10,7 @@ import difflib
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,13 +42,25 @@ def environment() -> dict[str, str]:
 
 
 def run(
-    *arguments: str, cwd: Path | None = None, stdin: bytes = b"", check: bool = True
+    *arguments: str,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    check: bool = True,
+    extra: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git and return what it wrote; raise SourceError if it fails and ``check`` is set."""
+    """Run git and return what it wrote; raise SourceError if it fails and ``check`` is set.
+
+    extra: what is added to its environment.
+    """
     command = ["git", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=cwd, env=environment(), input=stdin, capture_output=True, check=False
+            command,
+            cwd=cwd,
+            env={**environment(), **(extra or {})},
+            input=stdin,
+            capture_output=True,
+            check=False,
         )
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():

@@ -25,6 +25,10 @@ from ffashim.source.provenance import hash_files
 from ffashim.source.tree import PatchRecord, Progress, Tree, read_version, require_ffa
 
 
+class NothingCompiled(PatchError):
+    """Patches change files, but none that is kept."""
+
+
 @dataclass(frozen=True)
 class Patch:
     """One diff, of which a mailbox may hold several."""
@@ -46,7 +50,14 @@ def apply(tree: Tree, files: Sequence[Path], progress: Progress) -> Tree:
     Raises PatchError, which names patch, file, hunk and line, if one does not apply, or if there is
     none that changes anything.
     """
-    patches = [patch for file in files for patch in read(file)]
+    return apply_patches(tree, [patch for file in files for patch in read(file)], progress)
+
+
+def apply_patches(tree: Tree, patches: Sequence[Patch], progress: Progress) -> Tree:
+    """The same, of patches that were read already.
+
+    Raises NothingCompiled, a PatchError, if none of them changes anything here.
+    """
     records = tuple(patch.record for patch in patches)
 
     def fill(into: Path) -> None:
@@ -58,7 +69,7 @@ def apply(tree: Tree, files: Sequence[Path], progress: Progress) -> Tree:
                 outside[number] = names
                 progress(f"passed over: {patch.name}")
         if len(outside) == len(patches):
-            raise PatchError(_nothing(patches, outside))
+            raise NothingCompiled(_nothing(patches, outside))
         told = json.dumps({number: _some(names) for number, names in outside.items()})
         (into / _PASSED_OVER).write_text(told, encoding="utf-8")
 
@@ -164,12 +175,12 @@ def _read_file(file: Path) -> list[Patch]:
     except OSError as error:
         raise PatchError(f"cannot read the patch {file}: {error.strerror}") from error
     if not re.match(rb"\s*(From |[A-Za-z][A-Za-z-]*: )", content) or content.startswith(b"Index: "):
-        return [Patch(file.name, content)] if _is_diff(content) else []
+        return [Patch(file.name, content)] if is_diff(content) else []
     try:
         mails = list(_mails(file.name, content))
     except SourceError as error:
         raise PatchError(f"cannot read the mails in {file}: {error}") from error
-    return _in_order([(subject, patch) for subject, patch in mails if _is_diff(patch.diff)])
+    return _in_order([(subject, patch) for subject, patch in mails if is_diff(patch.diff)])
 
 
 def _mails(name: str, mailbox: bytes) -> Iterator[tuple[str, Patch]]:
@@ -197,7 +208,8 @@ def _in_order(mails: Sequence[tuple[str, Patch]]) -> list[Patch]:
     return patches
 
 
-def _is_diff(content: bytes) -> bool:
+def is_diff(content: bytes) -> bool:
+    """Tell whether there is a diff anywhere in it."""
     return re.search(rb"^(diff --git |--- \S.*\n\+\+\+ \S)", content, re.M) is not None
 
 

@@ -61,7 +61,7 @@ def test_without_a_patch_all_of_the_mediator_is_looked_at(patched: Tree) -> None
 
 def test_options_that_a_compiler_does_not_know_are_left_out() -> None:
     for cc in lint.compilers():
-        known = lint._known(cc)
+        known = lint.known(cc)
         assert {"-Wall", "-Wshadow", "-Wmissing-prototypes"} <= set(known) <= set(lint.OPTIONS)
         # One of the two is clang's, the other gcc's.
         assert ("-Wcomma" in known) is not ("-Wsuggest-attribute=noreturn" in known)

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from ffashim.cli.processes import run_parallel
+from ffashim.processes import run_parallel
 
 
 def python(code: str, *arguments: object) -> list[str]:
