@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The ``ffashim`` command: one module for each of its subcommands.
 
-Exit status: 0, all is well; 1, a test failed or a commit does not boot; 2, the input is at fault,
+Exit status: 0, all is well; 1, a test failed or a commit is not sound; 2, the input is at fault,
 which ``error: ...`` explains; 130, Ctrl-C.
 """
 
@@ -14,7 +14,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ffashim.cli import build, cache, check, defects, explore, matrix, mutants, run, shell, source
+from ffashim.cli import (
+    bisect,
+    build,
+    cache,
+    check,
+    defects,
+    explore,
+    matrix,
+    mutants,
+    run,
+    series,
+    shell,
+    source,
+)
 from ffashim.cli.options import epilog
 from ffashim.errors import FfashimError
 
@@ -30,10 +43,13 @@ app = typer.Typer(
         "ffashim check --xen ~/src/xen          # the conformance suite on a work tree",
         "ffashim check --xen ~/src/xen@v5 --patch fix.patch",
         "ffashim explore --xen ~/src/xen        # random conversations, beside a model of FF-A",
+        "ffashim series ~/src/xen@master..mine  # is each commit sound, what does it change",
         "ffashim matrix ~/src/xen               # every commit that touched the mediator",
     ),
 )
-for _command in (check, explore, run, shell, matrix, defects, mutants, source, build, cache):
+for _command in (
+    check, series, bisect, explore, run, shell, matrix, defects, mutants, source, build, cache,
+):  # fmt: skip
     app.command(epilog=_command.EPILOG)(getattr(_command, _command.__name__.rpartition(".")[2]))
 
 

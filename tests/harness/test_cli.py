@@ -17,7 +17,10 @@ import pytest
 from ffashim import cli, errors
 from ffashim.cli import options
 
-COMMANDS = ("check", "run", "shell", "matrix", "defects", "mutants", "source", "build", "cache")
+COMMANDS = (
+    "check", "series", "bisect", "run", "shell", "matrix", "defects", "mutants", "source", "build",
+    "cache",
+)  # fmt: skip
 ON_A_TREE = ("check", "run", "shell", "mutants", "source", "build")
 
 

@@ -61,6 +61,7 @@ def test_wheel_carries_stubs_suite_examples_and_licence(wheel: Path) -> None:
     ours = files_below(paths.STUBS) | files_below(paths.EXAMPLES)
     assert bundle == {"build.py", *ours, *suite}
     assert any(name.endswith("/licenses/LICENSE") for name in names)
+    assert {f"ffashim/series/reports/page.{kind}" for kind in ("html.j2", "css")} <= names
 
 
 def test_installed_wheel_checks_a_tree_away_from_the_checkout(

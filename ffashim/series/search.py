@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The first commit of a range at which a test fails, by halves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ffashim.errors import SourceError, UsageError
+from ffashim.series import content, history, plan, tasks
+from ffashim.series.history import Entry, History
+from ffashim.series.tasks import Task
+from ffashim.source import Tree, git
+
+
+@dataclass(frozen=True)
+class Test:
+    """What is tried on each tree: tests by a ``-k`` of pytest, of a file or of the suite."""
+
+    __test__ = False
+
+    keyword: str | None
+    file: Path | None
+    settings: Mapping[str, str]
+    cc: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A commit that was tried: passed, failed, or not to be told."""
+
+    name: str
+    subject: str
+    outcome: str
+    why: str
+
+
+PASSED, FAILED, UNTOLD = "passed", "failed", "cannot be told"
+
+Tell = Callable[[Probe], None]
+
+
+def open_range(what: str) -> tuple[History, str, list[Entry]]:
+    """Return a repository, the commit before a range of it, and the commits of the range.
+
+    Merges are followed by their first parents. Raises UsageError or SourceError.
+    """
+    for directory, revisions in history.split(what):
+        if directory.is_dir():
+            repository = History(directory)
+            return repository, *repository.line(revisions)
+    raise UsageError(f"{what}: name a range of a git repository, DIR@A..B")
+
+
+def first_bad(
+    repository: History, before: str, entries: Sequence[Entry], test: Test, tell: Tell
+) -> list[Entry]:
+    """Return the first commit at which the test fails; more than one if others that might be it
+    cannot be tried. It is the last of these.
+
+    Raises UsageError unless the test passes before the range and fails at its end.
+    """
+    searcher = _Searcher(repository, test, tell)
+    good, bad = -1, len(entries) - 1
+    start = Entry(before, "", "the commit before the range", "", b"")
+    for entry, wanted in ((start, PASSED), (entries[bad], FAILED)):
+        found = searcher.probe(entry)
+        if found.outcome != wanted:
+            raise UsageError(_not_as_said(found, wanted))
+    untold: set[int] = set()
+    while True:
+        open_ = [n for n in range(good + 1, bad) if n not in untold]
+        if not open_:
+            return list(entries[good + 1 : bad + 1])
+        middle = min(open_, key=lambda n: abs(n - (good + bad) / 2))
+        outcome = searcher.probe(entries[middle]).outcome
+        if outcome == UNTOLD:
+            untold.add(middle)
+        elif outcome == PASSED:
+            good = middle
+        else:
+            bad = middle
+
+
+def _not_as_said(found: Probe, wanted: str) -> str:
+    place = "start" if wanted == PASSED else "end"
+    return (
+        f"at the {place} of the range, {found.name[:12]}, the tests have not {wanted}: "
+        f"{found.outcome}{', ' + found.why if found.why else ''}.\n"
+        "Name a range A..B such that they pass at A and fail at B."
+    )
+
+
+class _Searcher:
+    def __init__(self, repository: History, test: Test, tell: Tell) -> None:
+        self._repository = repository
+        self._test = test
+        self._tell = tell
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def probe(self, entry: Entry) -> Probe:
+        outcome, why = self._outcome(entry.hash)
+        found = Probe(entry.hash, entry.subject, outcome, why)
+        self._tell(found)
+        return found
+
+    def _outcome(self, commit: str) -> tuple[str, str]:
+        directory = self._repository.directory
+        try:
+            tree = git.at_revision(f"{directory}@{commit}", directory, commit, _silent)
+        except SourceError as error:
+            return UNTOLD, str(error).partition("\n")[0]
+        identity = content.identity(tree)
+        if identity not in self._known:
+            self._known[identity] = self._run(tree)
+        return self._known[identity]
+
+    def _run(self, tree: Tree) -> tuple[str, str]:
+        task = self._task(tree)
+        result = tasks.run([task], 1, lambda *_: None)[task.key]
+        if why := result.get("failed") or result.get("error"):
+            lines = str(why).splitlines()
+            return UNTOLD, next((line for line in lines if "error:" in line), lines[0])
+        outcomes: Mapping[str, str] = result["tests"]
+        # Who asks for the beginning of a known defect has named a test that is to fail of it.
+        bad = ("failed", "known_defect")
+        failed = [name for name, outcome in outcomes.items() if outcome in bad]
+        if failed:
+            return FAILED, failed[0].partition("::")[2]
+        if "passed" not in outcomes.values():
+            return UNTOLD, "no test applies" if outcomes else "no test is selected"
+        return PASSED, ""
+
+    def _task(self, tree: Tree) -> Task:
+        test = self._test
+        file = test.file.read_text(encoding="utf-8", errors="replace") if test.file else ""
+        how = {"settings": dict(test.settings), "cc": test.cc, "keyword": test.keyword}
+        what = {"tree": plan.subject(tree), **how, "file": str(test.file) if test.file else None}
+        return Task("tries", what, [content.identity(tree), plan.identity(test.cc), how, file])
+
+
+def _silent(_: str) -> None:
+    pass

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A task in a process of its own: a crash there is a result here.
+
+``python -m ffashim.series.worker KIND ARGUMENTS`` calls a function of `work` and prints what it
+returns as JSON, after a NUL: pytest and compilers may have printed before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import NoReturn
+
+from ffashim.errors import FfashimError
+from ffashim.series import work
+
+
+def main(kind: str, arguments: str) -> NoReturn:
+    """Do it, and end without taking down what the machine and pytest hold."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        found = work.KINDS[kind](**json.loads(arguments))
+    except FfashimError as error:
+        found = {"failed": str(error)}
+    out.write("\n\0" + json.dumps(found))
+    out.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`ffashim series` and `ffashim bisect`: what they refuse, and what they exit with."""
+
+from __future__ import annotations
+
+import importlib.util
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from repositories import Repo
+
+from ffashim import cli
+
+
+class Done(NamedTuple):
+    status: int | str | None
+    output: str
+    errors: str
+
+
+def ffashim(*arguments: str) -> Done:
+    """Run the command in this process."""
+    with (
+        redirect_stdout(StringIO()) as output,
+        redirect_stderr(StringIO()) as errors,
+        pytest.raises(SystemExit) as end,
+    ):
+        cli.main(arguments)
+    return Done(end.value.code, output.getvalue(), errors.getvalue())
+
+
+def refused(told: str, *arguments: str) -> None:
+    done = ffashim(*arguments)
+    assert done.status == 2, done.output
+    assert done.errors.startswith("error: ")
+    assert told in done.errors
+    assert "Traceback" not in done.errors
+
+
+def test_a_series_of_documentation_is_sound_and_its_summary_can_be_piped(repo: Repo) -> None:
+    repo.document("Tell of it")
+    done = ffashim("series", f"{repo.path}@HEAD~1..", "--text", "-")
+    assert done.status == 0, done.errors
+    assert done.output.startswith("ffashim series: HEAD~1..")
+    assert "1/1 Tell of it\n  changes nothing that is compiled here" in done.output
+
+
+def test_an_option_of_no_commit_is_refused(repo: Repo) -> None:
+    repo.document("Tell of it")
+    refused("neither the base nor a commit has such a symbol", "series",
+            f"{repo.path}@HEAD~1..", "--config", "FFA_VM_TO_VN=y")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["series", "/nowhere"], "there is no /nowhere"),
+        (["series", "/nowhere", "--html", "/nowhere/page.html"], "cannot be written"),
+        (["bisect", "/nowhere@a..b"], "name what fails"),
+        (["bisect", "/nowhere@a..b", "-k", "x"], "name a range of a git repository"),
+        (["bisect", "/nowhere@a..b", "/nowhere/test.py"], "there is no file"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: list[str], told: str) -> None:
+    refused(told, *arguments)
+
+
+def test_what_a_tool_of_the_list_saved_instead_of_the_mail_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.txt"
+    page.write_text("[Date Prev][Date Next]\n\n> diff --git a/f b/f\n> --- a/f\n> +++ b/f\n")
+    refused("a reply that quotes one", "series", str(page))
+
+
+def test_a_range_needs_no_base(repo: Repo) -> None:
+    repo.document("Tell of it")
+    refused("has its own base", "series", f"{repo.path}@HEAD~1..", "--base", "HEAD")
+
+
+def test_a_report_that_takes_a_missing_package_is_refused_before_the_work_is_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    refused("pip install 'ffashim[series]'", "series", "/nowhere", "--html",
+            str(tmp_path / "page.html"))  # fmt: skip

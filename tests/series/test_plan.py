@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A series judged for real: a mistake that a later commit mends, and documentation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from repositories import Repo
+
+from ffashim.series import commits, lines, output, plan, tasks
+from ffashim.series.findings import Verdict
+from ffashim.series.plan import Effort, Plan
+from ffashim.series.tasks import Result, Task
+from ffashim.series.verdict import judge
+from ffashim.source import Tree
+
+MISTAKE = r"(case FFA_ID_GET:\n.*success\(regs, \w+\(d\))"
+SMALL = Effort(1, "not slow", 4, 10, 8, 60, 0)
+
+
+@pytest.fixture
+def judged(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> tuple[Verdict, Plan]:
+    """Three commits: FFA_ID_GET is off by one, is right again, and is written about."""
+    monkeypatch.setattr(lines, "not_counted", lambda cc: "a test has no time")
+    repo.edit(MISTAKE, r"\1 + 1")
+    repo.commit("Tidy up", "No functional change.")
+    repo.edit(MISTAKE + r" \+ 1", r"\1")
+    repo.commit("Mend it")
+    repo.document("Tell of it")
+    series = commits.load(f"{repo.path}@HEAD~3..", None, None, lambda line: None)
+    work = Plan(series, {"FFA_VM_TO_VM": "n"}, "cc", ["cc"], SMALL, "test_id_get")
+    return judge(work, work.run(2, lambda task, result, known: None)), work
+
+
+def passes(test: str, tree: Tree, settings: Mapping[str, str], file: Path) -> bool:
+    file.write_text(test)
+    options = [f"--config={name}={value}" for name, value in settings.items()]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", f"--xen={tree.root}"]
+    done = subprocess.run(
+        [*command, *options, str(file)], cwd=file.parent, capture_output=True, check=False
+    )
+    assert done.returncode in (0, 1), done.stdout
+    return done.returncode == 0
+
+
+def test_a_mistake_is_named_with_the_commit_that_mends_it_and_shown_by_a_test(
+    judged: tuple[Verdict, Plan], tmp_path: Path
+) -> None:
+    verdict, work = judged
+    first, second, third = verdict.judgements
+    assert [each.level for each in verdict.judgements] == ["error", "", ""]
+    assert {(each.rule, each.mended) for each in first.of("test")} == {("test", 2)}
+    assert not third.commit.compiled
+    assert second.of("fixed")
+    claim = next(each for each in first.of("claim") if each.title.startswith("FFA_ID_GET: "))
+    assert "No functional change" in claim.title
+    before, after, *_ = verdict.series.trees
+    (settings,) = work.variants(before)
+    assert passes(claim.test, before, settings, tmp_path / "test_it.py")
+    assert not passes(claim.test, after, settings, tmp_path / "test_it.py")
+    assert "coverage was not counted: a test has no time" in verdict.notes
+    assert "not sound: see 1" in output.summary(verdict)
+
+
+def test_what_is_known_is_not_done_again(judged: tuple[Verdict, Plan]) -> None:
+    _, work = judged
+    again: list[tuple[str, bool]] = []
+
+    def done(task: Task, result: Result, known: bool) -> None:
+        again.append((task.kind, known))
+
+    fresh = Plan(work.series, {"FFA_VM_TO_VM": "n"}, "cc", ["cc"], SMALL, "test_id_get")
+    fresh.run(2, done)
+    assert {kind for kind, _ in again} == {"conversations", "conformance", "compiles", "compares"}
+    assert all(known for _, known in again)
+
+
+def test_a_result_whose_file_is_gone_is_not_known(tmp_path: Path) -> None:
+    task = Task("some kind", {}, ["a test", str(tmp_path)])
+    file = tmp_path / "scripts"
+    tasks._keep(task, {"files": [str(file)]})
+    assert task.known() is None
+    file.touch()
+    assert task.known() == {"files": [str(file)]}
+
+
+def test_a_task_that_dies_is_told_and_not_remembered() -> None:
+    task = Task("no such kind", {}, ["a test"])
+    told: list[Result] = []
+    results = tasks.run([task], 1, lambda task, result, known: told.append(result))
+    assert results[task.key] == told[0]
+    assert "KeyError" in told[0]["failed"]
+    assert task.known() is None
+
+
+def test_a_series_of_documentation_takes_no_work(repo: Repo) -> None:
+    repo.document("Tell of it")
+    series = commits.load(f"{repo.path}@HEAD~1..", None, None, lambda line: None)
+    work = Plan(series, {}, "cc", ["cc"], plan.EFFORTS["quick"])
+    found: list[Task] = []
+    verdict = judge(work, work.run(1, lambda task, result, known: found.append(task)))
+    assert not found
+    assert verdict.sound
+
+
+def test_lines_are_followed_to_the_end_of_the_series(repo: Repo) -> None:
+    start = r"(?m)^(static bool ffa_handle_call\()"
+    repo.edit(start, r"/* one */\n/* two */\n\1")
+    repo.commit("Add two lines")
+    repo.edit(r"/\* two \*/\n", "/* three */\n")
+    repo.edit(r"(#include [^\n]*\n)", r"\1/* above */\n")
+    repo.commit("Change one of them, and add one above")
+    series = commits.load(f"{repo.path}@HEAD~2..", None, None, lambda line: None)
+    text = (series.trees[2].root / "xen/arch/arm/tee/ffa.c").read_text().splitlines()
+    (owned,) = lines.owners(series).values()
+    assert {text[n - 1]: owner for n, owner in owned.items()} == {
+        "/* one */": 1,
+        "/* three */": 2,
+        "/* above */": 2,
+    }
+    (places,) = lines.at_the_end(series, 1).values()
+    before = (series.trees[1].root / "xen/arch/arm/tee/ffa.c").read_text().splitlines()
+    assert all(before[n - 1] == text[there - 1] for n, there in places.items())
+    assert before.index("/* two */") + 1 not in places

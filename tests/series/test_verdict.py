@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict: what is wrong with which commit, judged against the one before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ffashim.series.commits import Commit, Series
+from ffashim.series.findings import ERROR, NOTE, Finding, Verdict
+from ffashim.series.plan import Plan, Results
+from ffashim.series.verdict import judge
+from ffashim.source import Tree
+
+TEST = "abi/test_id_get.py::test_it"
+
+
+def tree(number: int) -> Tree:
+    return Tree(f"tree {number}", Path(f"/nowhere/{number}"), f"tree {number}", "4.20")
+
+
+def series(*messages: str) -> Series:
+    commits = [
+        Commit(n, f"{n:04d}.patch", f"Change {n}", "A <a@example.org>", message, b"",
+               tree(n - 1), tree(n), None)
+        for n, message in enumerate(messages, 1)
+    ]  # fmt: skip
+    return Series("Changes", tree(0), "which a test has made", commits)
+
+
+def ran(outcome: str, reason: str = "", error: str = "") -> dict[str, Any]:
+    test = {"abi": "FFA_ID_GET", "outcome": outcome, "reason": reason, "said": "said"}
+    return {"error": error, "tests": {} if error else {TEST: test}}
+
+
+def verdict(found: Results, *messages: str) -> Verdict:
+    """Judge a series of such commit messages, in one configuration, by these results."""
+    changes = series(*(messages or ("", "", "")))
+    plan = SimpleNamespace(
+        series=changes,
+        trees=changes.trees,
+        compilers=["gcc"],
+        owners={},
+        notes=[],
+        variants=lambda tree: [{}],
+    )
+    return judge(cast("Plan", plan), found)
+
+
+def of_tests(*results: dict[str, Any]) -> Results:
+    return Results(conformance={(n, "default"): result for n, result in enumerate(results)})
+
+
+def findings(judged: Verdict) -> list[tuple[int, str, str, int]]:
+    return [(j.commit.number, f.rule, f.level, f.mended) for j in judged.judgements
+            for f in j.findings]  # fmt: skip
+
+
+def test_a_commit_that_breaks_what_a_later_one_mends_is_named() -> None:
+    judged = verdict(of_tests(*map(ran, ("passed", "failed", "failed", "passed"))))
+    assert findings(judged) == [(1, "test", ERROR, 3), (3, "fixed", NOTE, 0)]
+    assert not judged.sound
+    ((judgement, finding),) = judged.stumbles
+    assert judgement.commit.number == 1
+    assert "FFA_ID_GET: it" in finding.title
+
+
+def test_what_failed_before_the_series_is_no_fault_of_it() -> None:
+    judged = verdict(of_tests(*map(ran, ("failed", "failed", "failed", "failed"))))
+    assert judged.sound
+    assert findings(judged) == []
+
+
+def test_a_tree_that_does_not_build_is_blamed_once_and_tests_are_not_compared_with_it() -> None:
+    broken = ran("", error="xen/arch/arm/tee/ffa.c:1: error: no such thing")
+    judged = verdict(of_tests(ran("passed"), broken, broken, ran("passed")))
+    assert findings(judged) == [(1, "build", ERROR, 3)]
+    assert "no such thing" in judged.judgements[0].findings[0].title
+
+
+def test_what_breaks_while_nothing_builds_is_blamed_on_the_commit_that_builds_again() -> None:
+    broken = ran("", error="xen/arch/arm/tee/ffa.c:1: error: no such thing")
+    judged = verdict(of_tests(ran("passed"), broken, ran("failed"), ran("failed")))
+    assert findings(judged) == [(1, "build", ERROR, 2), (2, "test", ERROR, 0)]
+
+
+def test_a_base_that_could_not_be_tested_is_said() -> None:
+    judged = verdict(of_tests(ran("", error="f.c:1: error: no"), *map(ran, ["passed"] * 3)))
+    assert "the base could not be tested" in judged.notes[0]
+
+
+def test_a_known_defect_that_comes_in_is_an_error_and_one_that_goes_is_told() -> None:
+    outcomes = [ran("passed"), ran("known_defect", "forgets"), ran("known_defect", "forgets"),
+                ran("passed")]  # fmt: skip
+    judged = verdict(of_tests(*outcomes))
+    assert findings(judged) == [(1, "defect", ERROR, 3), (3, "fixed", NOTE, 0)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "rules"),
+    [
+        ("needs FFA_RUN, which this tree's mediator does not handle", ["lost"]),
+        ("needs FFA_VM_TO_VM=n", []),
+    ],
+)
+def test_what_a_tree_can_no_longer_do_is_lost_but_for_another_configuration(
+    reason: str, rules: list[str]
+) -> None:
+    gone = ran("not_applicable", reason)
+    judged = verdict(of_tests(ran("passed"), gone, gone, gone))
+    assert [rule for _, rule, _, _ in findings(judged)] == rules
+
+
+def test_only_a_warning_that_was_not_there_counts_wherever_its_line_has_gone() -> None:
+    def said(*texts: str, line: int = 1) -> dict[str, Any]:
+        return {"said": [{"kind": "warning", "file": "xen/f.c", "line": line, "text": text,
+                          "in": ["DEBUG=y"]} for text in texts]}  # fmt: skip
+
+    results = [said("old"), said("old", line=9), said("old", "new"), said("old", "old", "new")]
+    found = Results(compiles={(n, "gcc"): result for n, result in enumerate(results)})
+    judged = verdict(found)
+    told = [(number, f.title) for number, j in enumerate(judged.judgements, 1) for f in j.findings]
+    assert told == [(2, "gcc warns: new"), (3, "gcc warns: old")]
+
+
+def difference(kind: str) -> dict[str, Any]:
+    each = {"subject": "FFA_FEATURES", "what": "FFA_SUCCESS_32, was FFA_ERROR", "kind": kind,
+            "before": ["reply FFA_ERROR"], "after": ["reply FFA_SUCCESS_32"],
+            "test": "def test"}  # fmt: skip
+    return {"differences": [each]}
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "rule", "level"),
+    [
+        ("", "seen", "behaviour", NOTE),
+        ("No functional change.", "seen", "claim", ERROR),
+        ("No functional change.", "timing", "timing", NOTE),
+        ("No functional change.", "order", "order", NOTE),
+    ],
+)
+def test_a_claim_is_held_against_what_can_be_seen(
+    message: str, kind: str, rule: str, level: str
+) -> None:
+    judged = verdict(Results(compares={(1, "default"): difference(kind)}), message)
+    assert findings(judged) == [(1, rule, level, 0)]
+    finding: Finding = judged.judgements[0].findings[0]
+    assert "before: reply FFA_ERROR" in finding.detail
+    assert judged.sound is (level == NOTE)
+
+
+def test_a_process_that_died_is_an_error_and_not_silence() -> None:
+    judged = verdict(of_tests(ran("passed"), {"failed": "signal 11"}, ran("passed"), ran("passed")))
+    assert findings(judged) == [(1, "unknown", ERROR, 0)]
