@@ -103,7 +103,9 @@ def _warnings(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
         ends = [found.compiles.get((n, cc), {}) for n in (number - 1, number)]
         if why := ends[1].get("failed"):
             yield Finding("unknown", ERROR, f"{cc} came to no result: {why}", (cc,))
-        old = Counter(_warned(each) for each in ends[0].get("said", ()))
+        if "said" not in ends[0]:
+            continue  # nobody knows what is new
+        old = Counter(_warned(each) for each in ends[0]["said"])
         for each in ends[1].get("said", ()):
             key = _warned(each)
             if old[key]:

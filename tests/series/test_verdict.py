@@ -126,6 +126,12 @@ def test_only_a_warning_that_was_not_there_counts_wherever_its_line_has_gone() -
     assert told == [(2, "gcc warns: new"), (3, "gcc warns: old")]
 
 
+def test_without_a_word_on_the_tree_before_no_warning_is_new() -> None:
+    said = {"said": [{"kind": "warning", "file": "f.c", "line": 1, "text": "old", "in": []}]}
+    found = Results(compiles={(0, "gcc"): {"failed": "signal 9"}, (1, "gcc"): said})
+    assert findings(verdict(found, "")) == []
+
+
 def difference(kind: str) -> dict[str, Any]:
     each = {"subject": "FFA_FEATURES", "what": "FFA_SUCCESS_32, was FFA_ERROR", "kind": kind,
             "before": ["reply FFA_ERROR"], "after": ["reply FFA_SUCCESS_32"],
