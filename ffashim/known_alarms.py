@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import pytest
 
 from ffashim import capabilities
 from ffashim.alarms import Alarm, AlarmKind
-from ffashim.defects import FORGETS, FREED, GUESTS_DEADLOCK, KEEPS_BITMAP, LEAVES_LOCKS
+from ffashim.defects import Defect
+from ffashim.defects.buffers import LEAVES_LOCKS
+from ffashim.defects.lifecycle import FORGETS_FAILED_VM, FREES_WHAT_THE_TIMER_NEEDS
+from ffashim.defects.messages import GUESTS_DEADLOCK
+from ffashim.defects.notifications import KEEPS_BITMAP
 from ffashim.errors import FfashimError
 from ffashim.machine import Machine
 
@@ -24,20 +25,13 @@ from ffashim.machine import Machine
 class Known:
     """A known defect, and what its alarms look like."""
 
-    defect: pytest.MarkDecorator
-    """Of ffashim.defects."""
+    defect: Defect
     covers: Callable[[Alarm], bool]
-
-    @property
-    def question(self) -> Callable[[Machine], Any]:
-        """The defect's probe."""
-        question: Callable[[Machine], Any] = self.defect.args[0]
-        return question
 
     def on(self, machine: Machine) -> bool:
         """Tell whether a tree has the defect. The machine must be booted afterwards."""
         try:
-            return bool(capabilities.probe(machine, self.question))
+            return bool(capabilities.probe(machine, self.defect.probe))
         except FfashimError:  # one that does not get as far does not have it
             return False
 
@@ -53,10 +47,10 @@ KNOWN = (
     Known(KEEPS_BITMAP, lambda alarm: _names(alarm, AlarmKind.SPMC, "notification bitmap")),
     # What the timer goes on with.
     Known(
-        FREED,
+        FREES_WHAT_THE_TIMER_NEEDS,
         lambda alarm: (
             _names(alarm, AlarmKind.LEAK, "ffa_partinfo_domain_init() ") and len(alarm.ways) == 1
         ),
     ),
-    Known(FORGETS, lambda alarm: _names(alarm, AlarmKind.LEAK, "never created")),
+    Known(FORGETS_FAILED_VM, lambda alarm: _names(alarm, AlarmKind.LEAK, "never created")),
 )

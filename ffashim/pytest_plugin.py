@@ -387,7 +387,7 @@ def _excuses(request: pytest.FixtureRequest, machine: Machine, known: Known) -> 
     """
     before = baseline_of(request.config, *request.node.callspec.params["extension"])
     return known.on(machine) and not (
-        isinstance(before, Extension) and baseline.lacks(machine_of(before), known.question, {})
+        isinstance(before, Extension) and baseline.lacks(machine_of(before), known.defect.probe, {})
     )
 
 

@@ -19,35 +19,10 @@ from ffashim.descriptors import (
 )
 from ffashim.faults import XenDeadlock, XenFault
 from ffashim.ffa import FFA, ID_SECURE, V1_2, PartitionProperty
-from ffashim.machine import DomainError, Machine, Point
+from ffashim.machine import Machine, Point
 from ffashim.reply import Reply
 from ffashim.spmc import SecurePartition, Spmc
 from ffashim.vm import Call, UnexpectedReply, Vm
-
-# --- defects that tests of several ABIs meet ---------------------------------------------------
-
-
-def serves_without_version(machine: Machine) -> bool:
-    """Tell whether calls of a guest that has negotiated no version are served."""
-    return machine.create_vm().smc(FFA.ID_GET).ok
-
-
-def hides_buffers(machine: Machine) -> bool:
-    """Tell whether guests' RX/TX buffers are kept from an SPMC that has FFA_RX_ACQUIRE (7.2.2)."""
-    vm = machine.create_vm("1.1")
-    vm.map_rxtx()
-    return vm.id not in machine.spmc.state.buffers
-
-
-def drops_64_partitions(machine: Machine) -> bool:
-    """Tell whether 64 partitions, which Xen says is its maximum, are too many for it."""
-    boot_with(machine, secure_partitions(64))
-    try:
-        vm = machine.create_vm("1.1")
-    except DomainError:  # no firmware, hence no FF-A
-        return True
-    return vm.smc(FFA.PARTITION_INFO_GET, x5=1).w(2) < 64
-
 
 # --- partitions --------------------------------------------------------------------------------
 
@@ -220,11 +195,3 @@ def while_a_guest_enters(machine: Machine) -> tuple[Reply, list[Reply]]:
     found = [reply for _, reply in at_each_point(machine, enter, ask)]
     enter()
     return ask(), found
-
-
-def publishes_the_version_first(machine: Machine) -> bool:
-    """Tell whether a guest's version is final before the guest is counted."""
-    if not machine.extension.enabled("FFA_VM_TO_VM"):
-        return False
-    _, found = while_a_guest_enters(machine)
-    return any(reply.ok and reply.x2 >> 16 & 0xFFFF > reply.x2 & 0xFFFF for reply in found)

@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What guests say in tests of memory sharing, messages and notifications, and probes for defects.
-
-A probe tells by behaviour whether a tree has a defect; it runs on a freshly booted machine with
-the default secure world, and leaves it as it may.
-"""
+"""What guests say in tests of memory sharing, messages and notifications, and in probes."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -22,9 +16,8 @@ from ffashim.descriptors import (
     MemoryAccess,
     MemoryTransaction,
 )
-from ffashim.faults import XenAccess, XenFault
-from ffashim.ffa import FFA, MEM_PERM_RW, V1_1, FfaError, FrameworkMessage, Version
-from ffashim.machine import DomainError, Machine
+from ffashim.ffa import FFA, MEM_PERM_RW, V1_1, Version
+from ffashim.machine import Machine
 from ffashim.memory import PAGE
 from ffashim.reply import Reply
 from ffashim.vm import Vcpu, Vm
@@ -35,6 +28,15 @@ NO_SP = 0x80FF
 """A secure endpoint that does not exist."""
 UPPER = 0xA5A5_A5A5_0000_0000
 """What a guest may leave in the upper half of a register that a call of 32 bits uses."""
+
+
+def guest(machine: Machine, *, buffers: bool = True, bits: int = 64) -> Vm:
+    """A guest of the highest version."""
+    vm = machine.create_vm(bits=bits)
+    vm.negotiate(str(capabilities.highest_version(machine)))
+    if buffers:
+        vm.map_rxtx()
+    return vm
 
 
 def soiled(*registers: int) -> tuple[int, ...]:
@@ -143,70 +145,3 @@ def direct(
 def bind(vm: Vm, bits: int, sender: int = SP) -> Reply:
     """Bind global notifications of a secure partition."""
     return vm.smc(FFA.NOTIFICATION_BIND, sender << 16 | vm.id, 0, bits & 0xFFFFFFFF, bits >> 32)
-
-
-# --- probes ------------------------------------------------------------------------------------
-
-
-def guest(machine: Machine, *, buffers: bool = True, bits: int = 64) -> Vm:
-    """A guest of the highest version, for probes."""
-    vm = machine.create_vm(bits=bits)
-    vm.negotiate(str(capabilities.highest_version(machine)))
-    if buffers:
-        vm.map_rxtx()
-    return vm
-
-
-def crashes(
-    call: Callable[[Machine], object], where: str, kind: type[XenFault] = XenAccess
-) -> Callable[[Machine], bool]:
-    """Make a probe of something that no hypervisor survives on a tree with the defect.
-
-    ``where`` is a regular expression that matches the file or function in which it happens, or the
-    way there, and ``kind`` is what happens: by default an access to memory that is not there.
-    Another crash is another defect, and is raised.
-    """
-
-    def probe(machine: Machine) -> bool:
-        try:
-            call(machine)
-        except kind as fault:
-            if not re.search(where, "\n".join([fault.report.where, *fault.report.backtrace])):
-                raise
-            return True
-        return False
-
-    return probe
-
-
-def forgets_failed_vm(machine: Machine) -> bool:
-    """Whether a domain_create() that fails leaves secure partitions believing in the VM."""
-    try:
-        machine.create_vm(domid=1, fail_late=True)
-    except DomainError:
-        return bool(machine.spmc.residue(2))
-    return False
-
-
-def gives_up_on_retry(machine: Machine) -> bool:
-    """Whether an SP that answers RETRY is not asked again later."""
-    machine.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(FrameworkMessage.VM_DESTROYED).status(
-        FfaError.RETRY
-    )
-    machine.create_vm().destroy()
-    return machine.timers == 0
-
-
-def frees_what_the_timer_needs(machine: Machine) -> bool:
-    """Whether the context of a domain is freed while its teardown is to be retried."""
-    if gives_up_on_retry(machine):
-        return False
-    return crashes(lambda m: m.advance(2), "ffa_(domain_)?teardown_")(machine)
-
-
-def swaps_notification_halves(machine: Machine) -> bool:
-    """Whether the halves of the notification bitmap reach the SPMC the wrong way round."""
-    vm = guest(machine, buffers=False)
-    bind(vm, 1)
-    maps = machine.spmc.state.bitmaps.get(vm.id)
-    return maps is not None and any(b.bits == 1 << 32 for b in maps.bindings)

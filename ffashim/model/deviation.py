@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from ffashim.defects import Defect
 from ffashim.model.exchange import Plan, changed
 from ffashim.model.outcome import Outcome
 from ffashim.model.registers import Call
@@ -25,9 +25,8 @@ Does = Callable[[System, Call], Iterable[Plan]]
 
 @dataclass(frozen=True)
 class Deviation:
-    """A known defect.
+    """A known defect, and what a tree that has it does.
 
-    finding: what is wrong. probe: asks a freshly booted machine whether it has the defect.
     sees: which other situation or call the tree takes this one for, and what is then really so.
     says: what it does instead of an outcome. does: what it does beside all that is allowed.
     ends: whether the call is the end of the machine, and must not be made.
@@ -37,8 +36,7 @@ class Deviation:
     silent: it may change what follows though the answer is as it should be.
     """
 
-    finding: str
-    probe: Callable[[Any], Any]
+    defect: Defect
     sees: Sees | None = None
     says: Says | None = None
     does: Does | None = None
@@ -55,7 +53,7 @@ def deviating(deviations: Sequence[Deviation], system: System, call: Call) -> li
     for each in deviations:
         if each.sees is not None:
             situations += [
-                (other, instead, _both(restore, before), (*known, each.finding))
+                (other, instead, _both(restore, before), (*known, each.defect.finding))
                 for seen, request, before, known in situations
                 for other, instead, restore in each.sees(seen, request)
             ]
@@ -67,7 +65,7 @@ def deviating(deviations: Sequence[Deviation], system: System, call: Call) -> li
         for each in deviations:
             if each.does is not None:
                 for plan in each.does(other, instead):
-                    wrong += _noted(plan, restore, (*known, each.finding))
+                    wrong += _noted(plan, restore, (*known, each.defect.finding))
     said = [each for each in deviations if each.says is not None]
 
     def instead_of(outcome: Outcome) -> list[Outcome]:
@@ -97,7 +95,7 @@ def _said(
     for each in deviations:
         assert each.says is not None
         found += [
-            replace(new, known=(*before.known, each.finding))
+            replace(new, known=(*before.known, each.defect.finding))
             for before in found
             for new in each.says(system, call, before)
         ]

@@ -317,7 +317,7 @@ class Pair:
     def _ends(self, call: Call) -> str | None:
         return next(
             (
-                each.finding
+                each.defect.finding
                 for each in self.deviations
                 if each.ends and any(each.ends(state, call) for state in self.states)
             ),
@@ -501,7 +501,7 @@ class Pair:
 
     def _knows(self, what: str, line: str) -> bool:
         """Whether what a line says is a known defect."""
-        patterns = [(each.finding, getattr(each, what)) for each in self.deviations]
+        patterns = [(each.defect.finding, getattr(each, what)) for each in self.deviations]
         known = {name for name, pattern in patterns if pattern and re.search(pattern, line)}
         self.known.update(known)
         return bool(known)

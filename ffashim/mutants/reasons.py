@@ -8,17 +8,16 @@ shell, names many; so does the hash of a condition, which a report in JSON shows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from ffashim import capabilities
-from ffashim.ffa import FFA
+from ffashim.defects import Defect
+from ffashim.defects.buffers import HIDES_BUFFERS, TAKES_UNALIGNED
+from ffashim.defects.lifecycle import FORGETS_FAILED_VM
 from ffashim.machine import Machine
 from ffashim.mutants.source import Mutant
-from ffashim.testing import hides_buffers
-from ffashim.traffic import forgets_failed_vm
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,8 @@ class Reason:
     equivalent: bool = True
     """No guest and no SPMC can tell them from the original, or both are right: they do not count.
     """
-    probe: Callable[[Machine], Any] | None = None
-    """Only on trees of which this is true: a known defect, behind which nothing is reached."""
-
-
-def rounds_addresses_down(machine: Machine) -> bool:
-    """Tell whether buffers that are not page aligned are mapped, from where their pages start."""
-    vm = machine.create_vm("1.1")
-    return vm.smc(FFA.RXTX_MAP_64, vm.memory.allocate() + 1, vm.memory.allocate(), 1).ok
+    defect: Defect | None = None
+    """Only on trees that have it: behind it nothing is reached."""
 
 
 REASONS: Sequence[Reason] = (
@@ -47,12 +40,12 @@ REASONS: Sequence[Reason] = (
     Reason(
         "never reached on this tree, which does not look for FFA_RX_ACQUIRE",
         within=("791d6fc7",),
-        probe=hides_buffers,
+        defect=HIDES_BUFFERS,
     ),
     Reason(
         "this tree rounds addresses of buffers down: their lowest bits do not count",
         ("ffa_handle_rxtx_map/bound/e1dabb0a", "ffa_handle_rxtx_map/bound/023cb762"),
-        probe=rounds_addresses_down,
+        defect=TAKES_UNALIGNED,
     ),
     Reason(
         "never reached: an SPMC without FFA_PARTITION_INFO_GET is given up at boot",
@@ -65,7 +58,7 @@ REASONS: Sequence[Reason] = (
     Reason(
         "the teardown after a failed creation, which it is for, finds no context on this tree",
         ("vm_destroy_bitmap_init/jump/744417ff",),
-        probe=forgets_failed_vm,
+        defect=FORGETS_FAILED_VM,
     ),
     Reason(
         "the handle of a share is read, and then used for nothing",
@@ -173,7 +166,7 @@ def reasons_on(machine: Machine, reasons: Sequence[Reason] = REASONS) -> list[Re
     return [
         reason
         for reason in reasons
-        if reason.probe is None or capabilities.probe(machine, reason.probe)
+        if reason.defect is None or capabilities.probe(machine, reason.defect.probe)
     ]
 
 

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
 from ffashim.capabilities import probe
+from ffashim.defects.buffers import TAKES_NO_PAGES, TRIPS_OVER_RX
+from ffashim.defects.memory import KEEPS_SHARES
+from ffashim.defects.messages import READS_MISSING_TX
 from ffashim.memory import PAGE
 from ffashim.traffic import (
     NO_SP,
     SP,
-    crashes,
     footprint,
     guest,
     message,
@@ -194,28 +196,14 @@ class Scenes:
 Avoid = Callable[[int, bool], bool]
 
 
-def maps_no_pages(machine: Machine) -> bool:
-    vm = guest(machine, buffers=False)
-    return vm.smc(FFA.RXTX_MAP_64, vm.memory.allocate(), vm.memory.allocate(), 0).ok
-
-
-maps_missing_rx = crashes(
-    lambda machine: guest(machine, buffers=False).smc(FFA.RXTX_MAP_64, 0x4000_0000, 0, 1),
-    r"/ffa_rxtx\.c|/ffa\.c",
-)
-sends_without_tx = crashes(
-    lambda machine: guest(machine, buffers=False).smc(FFA.MSG_SEND2), "/ffa_msg.c"
-)
-
-
 @pytest.fixture
 def avoid(xen: Machine, spmc: Spmc) -> Avoid:
     """Calls that are known to be the end of the host, or to be forgotten, on this tree.
 
     They have tests of their own, in test_rxtx_map.py and test_msg_send2.py.
     """
-    mapping = probe(xen, maps_no_pages) or probe(xen, maps_missing_rx)
-    sending = probe(xen, sends_without_tx)
+    mapping = probe(xen, TAKES_NO_PAGES.probe) or probe(xen, TRIPS_OVER_RX.probe)
+    sending = probe(xen, READS_MISSING_TX.probe)
     xen.boot(spmc)
 
     def known(fid: int, buffers: bool) -> bool:
@@ -265,7 +253,7 @@ def test_a_call_returns_what_ffa_allows_and_holds_nothing(
 
 
 def test_after_any_calls_the_guest_can_die(xen: Machine, spmc: Spmc, avoid: Avoid) -> None:
-    leaks = probe(xen, _keeps_shares)
+    leaks = probe(xen, KEEPS_SHARES.probe)
     xen.boot(spmc)
     scenes = Scenes(xen, xen.snapshot())
 
@@ -287,13 +275,3 @@ def test_after_any_calls_the_guest_can_die(xen: Machine, spmc: Spmc, avoid: Avoi
         assert xen.timers == 0
 
     holds()
-
-
-def _keeps_shares(machine: Machine) -> bool:
-    """See test_vm_lifecycle.py."""
-    vm = guest(machine)
-    data = transaction(vm).encode(version_of(vm))
-    vm.tx.write(data)
-    vm.smc(FFA.MEM_SHARE_64, len(data), len(data))
-    vm.destroy()
-    return bool(machine.spmc.memory.shares)

@@ -10,17 +10,24 @@ from _pytest.mark import ParameterSet
 from ffashim import FFA, DomainError, FfaError, Machine, SecurePartition, Spmc, Vm
 from ffashim.capabilities import highest_version, missing
 from ffashim.defaults import default_spmc
+from ffashim.defects import crashes
+from ffashim.defects.buffers import HIDES_BUFFERS
+from ffashim.defects.discovery import DROPS_64_PARTITIONS, STRIDES_AT_BOOT
+from ffashim.defects.features import (
+    BETWEEN_GUESTS,
+    CALLS_IN_VAIN,
+    FORWARDED,
+    IN_VAIN,
+    REPORTS_IN_VAIN,
+)
 from ffashim.faults import XenAccess, XenAssertion
 from ffashim.ffa import ID_SECURE, Feature, Version
 from ffashim.spmc.replies import Regs, error
 from ffashim.testing import (
     boot_with,
-    drops_64_partitions,
-    hides_buffers,
     secure_partitions,
     visible_to,
 )
-from ffashim.traffic import crashes
 
 ABIS = [
     FFA.FEATURES,
@@ -200,9 +207,7 @@ def test_so_many_partitions_are_found(xen: Machine, count: int) -> None:
     assert vm.smc(FFA.PARTITION_INFO_GET, x5=1).w(2) == len(visible_to(vm))
 
 
-@pytest.mark.known_defect(
-    drops_64_partitions, "64 partitions, the maximum by its own words, and Xen has no firmware"
-)
+@DROPS_64_PARTITIONS.mark
 def test_64_partitions_are_found(xen: Machine) -> None:
     boot_with(xen, secure_partitions(64))
     vm = alive(xen)
@@ -228,19 +233,8 @@ def test_partitions_without_bit_15_are_survived(xen: Machine, ids: list[int]) ->
     assert alive(xen) is not None
 
 
-def reads_24_bytes_a_descriptor(xen: Machine) -> bool:
-    world = boot_with(xen, [SecurePartition(0x8001), SecurePartition(0x8002)], descriptor_size=32)
-    vm = xen.create_vm()
-    return (0x8002, vm.id) not in world.state.created
-
-
-STRIDE = pytest.mark.known_defect(
-    reads_24_bytes_a_descriptor, "takes the SPMC's descriptors for 24 bytes each"
-)
-
-
 @pytest.mark.parametrize(
-    "size", [24, *(pytest.param(size, marks=STRIDE) for size in (32, 48, 1024))]
+    "size", [24, *(pytest.param(size, marks=STRIDES_AT_BOOT.mark) for size in (32, 48, 1024))]
 )
 def test_larger_descriptors_are_read(xen: Machine, size: int) -> None:
     # The SPs that want to know of guests are told, wherever their descriptors lie.
@@ -316,9 +310,7 @@ OPTIONAL = [
 ]
 
 
-@pytest.mark.parametrize(
-    "abi", defects(calls_only_what_is_there, OPTIONAL, "calls what the SPMC says it has not")
-)
+@pytest.mark.parametrize("abi", defects(calls_only_what_is_there, OPTIONAL, CALLS_IN_VAIN))
 def test_xen_calls_nothing_that_the_spmc_lacks(xen: Machine, abi: FFA) -> None:
     assert calls_only_what_is_there(xen, abi)
 
@@ -329,32 +321,8 @@ def reports(vm: Vm, abi: FFA) -> bool:
     return reply.ok
 
 
-FORWARDED = [
-    FFA.MSG_SEND_DIRECT_REQ_32,
-    FFA.MSG_SEND_DIRECT_REQ_64,
-    FFA.MSG_SEND_DIRECT_REQ2,
-    FFA.RUN,
-    FFA.MEM_SHARE_64,
-    FFA.MEM_RECLAIM,
-    FFA.NOTIFICATION_BIND,
-    FFA.NOTIFICATION_UNBIND,
-    FFA.NOTIFICATION_SET,
-    FFA.NOTIFICATION_GET,
-    FFA.MSG_SEND2,
-]
-"""What only an SPMC can do for a guest, but for messages between guests, and news of them."""
-
-
 def done_by_xen(xen: Machine, abi: FFA) -> bool:
-    of_both = abi in (FFA.MSG_SEND2, FFA.NOTIFICATION_GET)
-    return of_both and missing(xen, messages=True) is None
-
-
-def tells_what_is_missing(xen: Machine, abi: FFA) -> bool:
-    expected = done_by_xen(xen, abi)
-    run_on(xen, abi)
-    vm = alive(xen)
-    return vm is None or reports(vm, abi) == expected
+    return abi in BETWEEN_GUESTS and missing(xen, messages=True) is None
 
 
 def tells_that_there_is_nothing(xen: Machine, abi: FFA) -> bool:
@@ -364,13 +332,16 @@ def tells_that_there_is_nothing(xen: Machine, abi: FFA) -> bool:
     return vm is None or reports(vm, abi) == expected
 
 
-IN_VAIN = "reports to guests what the SPMC has not"
-
-
 @pytest.mark.needs(abi=FFA.FEATURES)
-@pytest.mark.parametrize("abi", defects(tells_what_is_missing, FORWARDED, IN_VAIN))
+@pytest.mark.parametrize(
+    "abi",
+    [pytest.param(abi, marks=defect.mark, id=abi.name) for abi, defect in REPORTS_IN_VAIN.items()],
+)
 def test_what_the_spmc_lacks_is_not_reported_to_guests(xen: Machine, abi: FFA) -> None:
-    assert tells_what_is_missing(xen, abi)
+    expected = done_by_xen(xen, abi)
+    run_on(xen, abi)
+    vm = alive(xen)
+    assert vm is None or reports(vm, abi) == expected
 
 
 @pytest.mark.needs(abi=FFA.FEATURES, vm_to_vm=True)
@@ -379,9 +350,7 @@ def test_without_an_spmc_guests_are_not_told_of_what_it_would_do(xen: Machine, a
     assert tells_that_there_is_nothing(xen, abi)
 
 
-@pytest.mark.known_defect(
-    hides_buffers, "never asks for FFA_RX_ACQUIRE, so the SPMC is not told of any guest's buffers"
-)
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(abi=FFA.MSG_SEND2, version="1.2")
 def test_an_spmc_that_hides_rx_acquire_has_it_if_it_has_send2(xen: Machine) -> None:
     # Hafnium up to 2.14 does not report it.
@@ -490,7 +459,7 @@ def test_any_count_and_size_of_descriptors_is_survived(xen: Machine, size: int) 
         alive(xen)
 
 
-@STRIDE
+@STRIDES_AT_BOOT.mark
 @pytest.mark.parametrize("size", [pytest.param(n, marks=wild(n)) for n in (1, 8, 16, 23)])
 def test_descriptors_that_are_too_small_are_not_read(xen: Machine, size: int) -> None:
     # They grow from one version to the next, and never shrink (Table 6.2).

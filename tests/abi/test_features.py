@@ -5,9 +5,9 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, Vm
 from ffashim.capabilities import handled
-from ffashim.defects import HIDES_INTERRUPT, REPORTS_SET_IN_VAIN
+from ffashim.defects.features import HIDES_INTERRUPT, MINDS_SBZ, PROMISES_SMC64, REPORTS_SET_IN_VAIN
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.ffa import Feature
-from ffashim.testing import serves_without_version
 
 pytestmark = pytest.mark.needs(abi=FFA.FEATURES)
 
@@ -33,14 +33,6 @@ def reports(vm: Vm, what: int) -> bool:
     return reply.ok
 
 
-def minds_sbz(xen: Machine) -> bool:
-    return not xen.create_vm("1.1").smc(FFA.FEATURES, FFA.ID_GET, 0, 1).ok
-
-
-def promises_smc64_to_32_bit_guests(xen: Machine) -> bool:
-    return reports(xen.create_vm("1.1", bits=32), FFA.RXTX_MAP_64)
-
-
 @pytest.mark.parametrize("fid", MANDATORY, ids=lambda fid: fid.name)
 def test_what_every_guest_needs_is_there(vm: Vm, fid: FFA) -> None:
     # FF-A ACS ffa_features has the list.
@@ -57,12 +49,12 @@ def test_until_1_2_no_call_has_more_to_tell(xen: Machine, version: str) -> None:
     assert not {name: each for name, each in told.items() if each.ok and any(each[1:8])}
 
 
-@HIDES_INTERRUPT
+@HIDES_INTERRUPT.mark
 def test_ffa_interrupt_is_there(vm: Vm) -> None:
     assert reports(vm, FFA.INTERRUPT)
 
 
-@REPORTS_SET_IN_VAIN
+@REPORTS_SET_IN_VAIN.mark
 def test_what_is_reported_can_be_called(xen: Machine, vm: Vm) -> None:
     there = handled(xen) | ANSWERS
     assert not [fid.name for fid in FFA if reports(vm, fid) and fid not in there]
@@ -154,9 +146,7 @@ def test_there_is_no_managed_exit_for_guests(vm: Vm) -> None:
     assert not reports(vm, Feature.MANAGED_EXIT_INTR)
 
 
-@pytest.mark.known_defect(
-    minds_sbz, "registers that should be zero are checked, the specification has them ignored"
-)
+@MINDS_SBZ.mark
 @pytest.mark.parametrize("fid", [FFA.ID_GET, FFA.RXTX_MAP_32], ids=lambda fid: fid.name)
 def test_registers_that_should_be_zero_are_ignored(vm: Vm, fid: FFA) -> None:
     # w3 to w7 are SBZ; w2 has a meaning for other function IDs only.
@@ -176,9 +166,7 @@ def test_the_spmc_is_not_asked(xen: Machine, vm: Vm) -> None:
     assert len(xen.spmc.log) == before
 
 
-@pytest.mark.known_defect(
-    promises_smc64_to_32_bit_guests, "64-bit function IDs are reported to 32-bit guests"
-)
+@PROMISES_SMC64.mark
 def test_a_32_bit_guest_is_told_of_no_64_bit_function(xen: Machine) -> None:
     vm = xen.create_vm("1.1", bits=32)
     calls = [fid for fid in FFA if fid >> 30 & 1]
@@ -191,8 +179,6 @@ def test_a_32_bit_guest_is_told_of_the_32_bit_functions(xen: Machine) -> None:
     assert [reports(small, fid) for fid in calls] == [reports(large, fid) for fid in calls]
 
 
-@pytest.mark.known_defect(
-    serves_without_version, "serves calls of a guest that has negotiated no version"
-)
+@SERVES_WITHOUT_VERSION.mark
 def test_it_wants_a_version_first(xen: Machine) -> None:
     assert xen.create_vm().smc(FFA.FEATURES, FFA.VERSION).error is FfaError.NOT_SUPPORTED

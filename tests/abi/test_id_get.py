@@ -4,7 +4,7 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Vm
-from ffashim.testing import serves_without_version
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -32,8 +32,6 @@ def test_the_spmc_is_not_asked(xen: Machine, vm: Vm) -> None:
     assert len(xen.spmc.log) == before
 
 
-@pytest.mark.known_defect(
-    serves_without_version, "serves calls of a guest that has negotiated no version"
-)
+@SERVES_WITHOUT_VERSION.mark
 def test_it_wants_a_version_first(xen: Machine) -> None:
     assert xen.create_vm().smc(FFA.ID_GET).error is FfaError.NOT_SUPPORTED

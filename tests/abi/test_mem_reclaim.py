@@ -4,10 +4,10 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.memory import PAGE
 from ffashim.testing import (
     boot_without,
-    serves_without_version,
 )
 from ffashim.traffic import (
     SP,
@@ -155,7 +155,7 @@ def test_memory_stays_shared_on_an_answer_of_the_spmc_that_is_none(
 # --- who may call, and how ---------------------------------------------------------------------
 
 
-@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+@SERVES_WITHOUT_VERSION.mark
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert reclaim(xen.create_vm(), 1).error is FfaError.NOT_SUPPORTED
 

@@ -9,12 +9,20 @@ from typing import Any
 import pytest
 
 from ffashim import FFA, Fetch, FfaError, Machine, P2m, Spmc, Vm
-from ffashim.defects import (
+from ffashim.defects.memory import (
+    ASKS_FOR_A_GUEST,
     DROPS_TAG,
     IGNORES_SHARE_FLAGS,
+    READS_ALL_OF_X3,
+    READS_AN_ODD_REGION,
+    READS_BEHIND_TX,
+    ROUNDS_RANGES,
     SHARES_BUFFERS,
+    TAKES_MISALIGNED_ACCESS,
     TAKES_MORE_THAN_TX,
+    share_behind_tx,
 )
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.descriptors import CompositeRegion, Constituent, MemoryAccess, MemoryTransaction
 from ffashim.ffa import (
     MEM_ATTR_DEVICE,
@@ -30,27 +38,22 @@ from ffashim.testing import (
     boot_with,
     boot_without,
     secure_partitions,
-    serves_without_version,
 )
 from ffashim.traffic import (
     NO_SP,
     SP,
     UPPER,
-    crashes,
     footprint,
     guest,
     handle_of,
     reclaim,
     references,
-    region,
     share,
     soiled,
     transaction,
     version_of,
 )
 
-SHARE = r"/ffa_shm\.c|/ffa\.c"
-"""Where a share is handled: 4.18 has one file."""
 Change = Callable[[MemoryTransaction], MemoryTransaction]
 
 
@@ -256,7 +259,7 @@ def test_the_guest_may_reuse_tx_at_once(vm: Vm, spmc: Spmc) -> None:
     assert share(vm).ok
 
 
-@DROPS_TAG
+@DROPS_TAG.mark
 def test_the_tag_reaches_the_spmc(vm: Vm, spmc: Spmc) -> None:
     # The borrower retrieves with the lender's tag, and the relayer compares (Table 10.20, 16.4).
     handle = handle_of(share(vm, transaction(vm, tag=0x1234_5678_9ABC_DEF0)))
@@ -441,14 +444,14 @@ class TestRefused:
         vm = guest(xen, buffers=False)
         assert vm.smc(FFA.MEM_SHARE_64, 112, 112).error is FfaError.DENIED
 
-    @TAKES_MORE_THAN_TX
+    @TAKES_MORE_THAN_TX.mark
     def test_a_descriptor_longer_than_tx(self, vm: Vm, spmc: Spmc) -> None:
         vm.tx.write(transaction(vm).encode(version_of(vm)))
         # Beyond the buffer is an error of the caller's; which one is not said.
         assert vm.smc(FFA.MEM_SHARE_64, PAGE + 16, PAGE + 16).error
         assert not spmc.memory.shares
 
-    @IGNORES_SHARE_FLAGS
+    @IGNORES_SHARE_FLAGS.mark
     def test_zeroing_what_is_shared(self, vm: Vm, spmc: Spmc) -> None:
         # The lender keeps access: the flag must be zero in a share (10.11.4).
         change = field(flags=MEM_FLAG_CLEAR)
@@ -460,27 +463,19 @@ class TestRefused:
         change = field(attributes=MEM_ATTR_NORMAL_WB_ISH | MEM_ATTR_NS)
         assert refused(vm, spmc, change(transaction(vm)))
 
-    @pytest.mark.known_defect(
-        bent(lambda t: replace(t, composite=region((0x4000_3001, 1)))),
-        "shares the page around an address that is not page aligned",
-    )
+    @ROUNDS_RANGES.mark
     def test_an_address_that_is_not_page_aligned(self, vm: Vm, spmc: Spmc) -> None:
         what = transaction(vm, (vm.memory.allocate() + 1, 1))
         assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
 
-    @pytest.mark.known_defect(
-        bent(field(access_offset=56)), "takes access descriptors that are not 16-byte aligned"
-    )
+    @TAKES_MISALIGNED_ACCESS.mark
     def test_access_descriptors_that_are_not_aligned(self, vm: Vm, spmc: Spmc) -> None:
         what = field(access_offset=56)(transaction(vm))
         assert refused(vm, spmc, what) is FfaError.INVALID_PARAMETERS
 
-    @pytest.mark.known_defect(
-        crashes(lambda m: _behind_the_page(guest(m)), SHARE),
-        "an access descriptor of size 0 at the end of TX is read from behind it",
-    )
+    @READS_BEHIND_TX.mark
     def test_an_access_descriptor_behind_the_end_of_tx(self, vm: Vm) -> None:
-        assert _behind_the_page(vm) is FfaError.INVALID_PARAMETERS
+        assert share_behind_tx(vm) is FfaError.INVALID_PARAMETERS
 
     @pytest.mark.parametrize(
         "offset", [PAGE - 15, PAGE, 0xFFFF_FFF0, 0xFFFF_FFF8, 0xFFFF_FFFF], ids=hex
@@ -489,33 +484,21 @@ class TestRefused:
         # Invalid, or a layout that is not supported: FF-A leaves the choice.
         assert refused(vm, spmc, access(composite_offset=offset)(transaction(vm)))
 
-    @pytest.mark.known_defect(
-        crashes(lambda m: _at_an_odd_offset(guest(m)), SHARE),
-        "reads a region that is not aligned, as --sanitize=undefined sees",
-    )
+    @READS_AN_ODD_REGION.mark
     def test_a_region_at_an_odd_offset(self, vm: Vm) -> None:
         # FF-A asks for no alignment; in C there may be no such region.
-        assert _at_an_odd_offset(vm) in (None, FfaError.INVALID_PARAMETERS)
+        error = share(vm, transaction(vm, composite_offset=65)).error
+        assert error in (None, FfaError.INVALID_PARAMETERS)
 
     def test_a_page_that_is_listed_twice(self, vm: Vm, spmc: Spmc) -> None:
         # By Xen or by the SPMC: FF-A does not say which.
         page = vm.memory.allocate(2)
         assert refused(vm, spmc, transaction(vm, (page, 2), (page, 1)))
 
-    @SHARES_BUFFERS
+    @SHARES_BUFFERS.mark
     def test_the_guests_own_buffers(self, vm: Vm) -> None:
         # They are the two owners' own while they are registered (7.2.2).
         assert not share(vm, transaction(vm, (vm.rx.address, 1))).ok
-
-
-def _at_an_odd_offset(vm: Vm) -> FfaError | None:
-    return share(vm, transaction(vm, composite_offset=65)).error
-
-
-def _behind_the_page(vm: Vm) -> FfaError | None:
-    vm.tx.write(transaction(vm, access_size=0, access_offset=PAGE).encode(V1_1)[:48])
-    vm.tx.write((PAGE).to_bytes(4, "little"), offset=32)
-    return vm.smc(FFA.MEM_SHARE_64, PAGE, PAGE).error
 
 
 # --- limits, the heap, the SPMC ----------------------------------------------------------------
@@ -547,13 +530,7 @@ def test_a_guest_that_got_no_memory_leaves_nothing(xen: Machine, vm: Vm) -> None
     assert not xen.timers
 
 
-def takes_any_borrower(machine: Machine) -> bool:
-    vm = guest(machine)
-    share(vm, transaction(vm, receiver=vm.id))
-    return bool(machine.spmc.calls(FFA.MEM_SHARE_64))
-
-
-@pytest.mark.known_defect(takes_any_borrower, "asks the SPMC to share with a guest")
+@ASKS_FOR_A_GUEST.mark
 def test_what_was_checked_is_what_the_spmc_is_asked(xen: Machine, spmc: Spmc, vm: Vm) -> None:
     # TX stays the guest's while Xen reads it: another vCPU may write there at any moment.
     what = transaction(vm)
@@ -645,7 +622,7 @@ def test_an_unknown_answer_of_the_spmc_is_an_error(vm: Vm, spmc: Spmc) -> None:
 # --- who may call, and how ---------------------------------------------------------------------
 
 
-@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+@SERVES_WITHOUT_VERSION.mark
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert xen.create_vm().smc(FFA.MEM_SHARE_32, 96, 96).error is FfaError.NOT_SUPPORTED
 
@@ -661,14 +638,7 @@ def test_upper_register_halves_do_not_count(vm: Vm) -> None:
     assert vm.smc(FFA.MEM_SHARE_32, len(data) | UPPER, len(data) | UPPER, 0, UPPER).ok
 
 
-def reads_all_of_x3(machine: Machine) -> bool:
-    reply = guest(machine).smc(FFA.MEM_SHARE_32, 112, 112, UPPER)
-    return reply.error is FfaError.NOT_SUPPORTED
-
-
-@pytest.mark.known_defect(
-    reads_all_of_x3, "FFA_MEM_SHARE_32 reads all of x3 as the buffer's address"
-)
+@READS_ALL_OF_X3.mark
 def test_the_upper_half_of_the_address_does_not_count_for_the_32_bit_call(vm: Vm) -> None:
     data = transaction(vm).encode(version_of(vm))
     vm.tx.write(data)

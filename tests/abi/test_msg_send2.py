@@ -9,20 +9,23 @@ import pytest
 from ffashim import FFA, Fetch, FfaError, Machine, Reply, Spmc, Vm, fetches
 from ffashim.alarms import AlarmKind
 from ffashim.defaults import CRYPTO, MAILBOX
-from ffashim.defects import (
+from ffashim.defects import crashes
+from ffashim.defects.buffers import HIDES_BUFFERS, KEEPS_FILLED_RX
+from ffashim.defects.messages import (
     GUESTS_DEADLOCK,
-    KEEPS_FILLED_RX,
-    KEEPS_TX_FROM_THE_SPMC,
-    guests_deadlock,
+    PASSES_ON_NOTHING,
+    PASSES_ON_WHAT_WRAPS,
+    READS_MISSING_TX,
 )
+from ffashim.defects.notifications import TELLS_AN_OFFLINE_VCPU
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.descriptors import IndirectMessage
 from ffashim.ffa import NOTIF_GET_HYP, NOTIF_GET_SP, NOTIF_GET_SPM, NOTIF_GET_VM, V1_1, V1_2
 from ffashim.memory import PAGE
-from ffashim.testing import at_each_point, serves_without_version
+from ffashim.testing import at_each_point
 from ffashim.traffic import (
     NO_SP,
     SP,
-    crashes,
     footprint,
     guest,
     message,
@@ -63,7 +66,7 @@ def received(vm: Vm) -> IndirectMessage:
 # --- to secure partitions ----------------------------------------------------------------------
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 @pytest.mark.parametrize(
     "version",
     ["1.1", pytest.param("1.2", marks=pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2))],
@@ -77,33 +80,33 @@ def test_an_sp_gets_the_message(xen: Machine, spmc: Spmc, version: str) -> None:
     assert arrived.payload == b"to the mailbox"
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_the_answer_is_a_plain_success(vm: Vm) -> None:
     reply = send2(vm, SP)
     assert reply.fid == FFA.SUCCESS_32
     assert not any(reply[1:8])
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_a_32_bit_guest_sends_to_an_sp(xen: Machine, spmc: Spmc) -> None:
     assert send2(guest(xen, bits=32), SP, b"32").ok
     assert spmc.messages.delivered[0].payload == b"32"
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_a_payload_up_to_the_end_of_the_page(vm: Vm, spmc: Spmc) -> None:
     payload = bytes(n & 0xFF for n in range(PAGE - header_size(vm)))
     assert send2(vm, SP, payload).ok
     assert spmc.messages.delivered[0].payload == payload
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_the_last_byte_of_the_page_is_a_payload(vm: Vm, spmc: Spmc) -> None:
     assert send2(vm, SP, b"!", offset=PAGE - 1).ok
     assert spmc.messages.delivered[0].payload == b"!"
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2)
 def test_a_service_is_named_by_its_uuid(vm: Vm, spmc: Spmc) -> None:
     assert send2(vm, SP, uuid=MAILBOX).ok
@@ -111,12 +114,12 @@ def test_a_service_is_named_by_its_uuid(vm: Vm, spmc: Spmc) -> None:
     assert send2(vm, SP, uuid=CRYPTO).error is FfaError.INVALID_PARAMETERS
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_an_sp_that_does_not_exist(vm: Vm) -> None:
     assert send2(vm, NO_SP).error is FfaError.INVALID_PARAMETERS
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_every_message_is_delivered_once(vm: Vm, spmc: Spmc) -> None:
     for n in range(3):
         assert send2(vm, SP, bytes([n])).ok
@@ -173,19 +176,6 @@ BAD_HEADERS: dict[str, dict[str, Any]] = {
 }
 
 
-def takes_header(machine: Machine, **fields: Any) -> bool:
-    machine.spmc.on(FFA.MSG_SEND2).reply(FFA.SUCCESS_32)
-    return send2(guest(machine), SP, **fields).ok
-
-
-def checks_little(machine: Machine) -> bool:
-    return takes_header(machine, size=0)
-
-
-def wraps_around(machine: Machine) -> bool:
-    return takes_header(machine, offset=0xFFFF_FFF0, size=0x20)
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -193,8 +183,8 @@ def wraps_around(machine: Machine) -> bool:
             fields,
             id=name,
             marks=[
-                pytest.mark.known_defect(probe, f"passes on {name}")
-                for key, probe in (("empty", checks_little), ("wrap", wraps_around))
+                defect.mark
+                for key, defect in (("empty", PASSES_ON_NOTHING), ("wrap", PASSES_ON_WHAT_WRAPS))
                 if key in name
             ],
         )
@@ -208,7 +198,7 @@ def test_a_bad_header_stays_with_xen(vm: Vm, spmc: Spmc, fields: dict[str, Any])
     assert not spmc.calls(FFA.MSG_SEND2)
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2)
 def test_in_1_2_the_header_has_a_uuid(xen: Machine) -> None:
     vm = xen.create_vm("1.2")
@@ -249,8 +239,8 @@ def test_guests_are_unknown_to_each_other_without_vm_to_vm(vm: Vm, peer: Vm) -> 
 # --- from secure partitions --------------------------------------------------------------------
 
 
-@KEEPS_TX_FROM_THE_SPMC
-@KEEPS_FILLED_RX
+@HIDES_BUFFERS.mark
+@KEEPS_FILLED_RX.mark
 def test_a_message_of_an_sp_can_be_read_and_released(vm: Vm, spmc: Spmc) -> None:
     # The receiver owns RX from then on, until it releases it (7.2.2.4, 13.5).
     assert spmc.messages.send(SP, vm.id, b"hello") is None
@@ -404,18 +394,8 @@ def test_nothing_is_held_of_a_message(xen: Machine, vm: Vm, peer: Vm) -> None:
     assert footprint(xen) == before
 
 
-def ignores_offline_vcpus(machine: Machine) -> bool:
-    if not machine.extension.enabled("FFA_VM_TO_VM"):
-        return False
-    receiver = machine.create_vm("1.1", vcpus=2)
-    receiver.map_rxtx()
-    receiver.offline()
-    send2(guest(machine), receiver.id)
-    return [i.vcpu for i in machine.virqs] != [1]
-
-
 @between_vms
-@pytest.mark.known_defect(ignores_offline_vcpus, "tells a vCPU that is offline of a full RX buffer")
+@TELLS_AN_OFFLINE_VCPU.mark
 def test_the_interrupt_goes_to_a_vcpu_that_is_online(xen: Machine, vm: Vm) -> None:
     peer = xen.create_vm("1.1", vcpus=2)
     peer.map_rxtx()
@@ -468,13 +448,13 @@ def test_what_is_reserved_in_the_header_is_zero_whatever_was_in_rx(xen: Machine,
 
 
 @between_vms
-@GUESTS_DEADLOCK
+@GUESTS_DEADLOCK.mark
 def test_guests_cannot_bring_about_a_deadlock(xen: Machine) -> None:
-    assert not guests_deadlock(xen)
+    assert not GUESTS_DEADLOCK.probe(xen)
 
 
 @between_vms
-@GUESTS_DEADLOCK
+@GUESTS_DEADLOCK.mark
 def test_locks_have_one_order(xen: Machine, vm: Vm, peer: Vm) -> None:
     # One vCPU after the other: nothing waits here, and yet it shows.
     assert send2(vm, peer.id).ok
@@ -485,20 +465,17 @@ def test_locks_have_one_order(xen: Machine, vm: Vm, peer: Vm) -> None:
 # --- who may call, and how ---------------------------------------------------------------------
 
 
-@pytest.mark.known_defect(
-    crashes(lambda machine: guest(machine, buffers=False).smc(FFA.MSG_SEND2), "/ffa_msg.c"),
-    "reads TX of a guest that has none: a NULL pointer, and the end of the host",
-)
+@READS_MISSING_TX.mark
 def test_a_guest_without_tx_cannot_send(xen: Machine) -> None:
     assert guest(xen, buffers=False).smc(FFA.MSG_SEND2).error is FfaError.DENIED
 
 
-@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+@SERVES_WITHOUT_VERSION.mark
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert xen.create_vm().smc(FFA.MSG_SEND2).error is FfaError.NOT_SUPPORTED
 
 
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_registers_do_not_count(vm: Vm, spmc: Spmc) -> None:
     vm.tx.write(message(vm, SP, b"x"))
     assert vm.smc(FFA.MSG_SEND2, *soiled(0, 0, 0, 0, 0, 0, 0)).ok

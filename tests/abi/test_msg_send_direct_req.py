@@ -4,10 +4,15 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, SecurePartition, Spmc, Vm
-from ffashim.defects import ABORTS_INTERRUPTED
+from ffashim.defects.messages import (
+    ABORTS_INTERRUPTED,
+    ANSWERS_AS_WIDE_AS_ASKED,
+    ECHOES_W1,
+    PASSES_ON_FRAMEWORK_MESSAGES,
+)
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.ffa import PartitionProperty
 from ffashim.spmc.replies import interrupt, yielded
-from ffashim.testing import serves_without_version
 from ffashim.traffic import NO_SP, SP, direct, guest, soiled
 
 REQUESTS = [FFA.MSG_SEND_DIRECT_REQ_32, FFA.MSG_SEND_DIRECT_REQ_64]
@@ -125,33 +130,15 @@ def test_an_answer_that_is_none_is_an_abort(vm: Vm, spmc: Spmc, fid: FFA) -> Non
     assert not any(reply[3:8])
 
 
-def echoes_w1(machine: Machine) -> bool:
-    vm = guest(machine, buffers=False)
-    machine.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).reply(FFA.RX_RELEASE)
-    return direct(vm).x1 != 0
-
-
 @both
-@pytest.mark.known_defect(
-    echoes_w1, "FFA_ERROR holds the request's w1 where the SPMC's answer is none"
-)
+@ECHOES_W1.mark
 def test_an_abort_names_no_target(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     # Of an error that is Xen's own there is no endpoint to name in w1 (chapter 12).
     spmc.on(fid).reply(FFA.RX_RELEASE)
     assert direct(vm, fid=fid).x1 == 0
 
 
-def answers_as_wide_as_asked(machine: Machine) -> bool:
-    return guest(machine, buffers=False).smc(FFA.MSG_SEND_DIRECT_REQ_64, SP).x2 >> 32 != 0
-
-
-WIDTH = pytest.mark.known_defect(
-    answers_as_wide_as_asked,
-    "an answer is as wide as the request: error codes of 64 bits, messages cut to 32",
-)
-
-
-@WIDTH
+@ANSWERS_AS_WIDE_AS_ASKED.mark
 def test_an_error_code_has_32_bits(vm: Vm) -> None:
     # FFA_ERROR is a function of 32 bits, whatever it answers: the code is w2 (chapter 12).
     reply = vm.smc(FFA.MSG_SEND_DIRECT_REQ_64, SP)  # in the name of endpoint 0
@@ -159,20 +146,14 @@ def test_an_error_code_has_32_bits(vm: Vm) -> None:
     assert reply.x2 >> 32 == 0
 
 
-@WIDTH
+@ANSWERS_AS_WIDE_AS_ASKED.mark
 def test_a_32_bit_answer_has_32_bits(vm: Vm, spmc: Spmc) -> None:
     response = FFA.MSG_SEND_DIRECT_RESP_32, SP << 16 | vm.id, 0
     spmc.on(FFA.MSG_SEND_DIRECT_REQ_64).reply(*response, *soiled(1))
     assert direct(vm, fid=FFA.MSG_SEND_DIRECT_REQ_64).x3 in (1, 0)  # passed on, or none
 
 
-def passes_on_framework_messages(machine: Machine) -> bool:
-    vm = guest(machine)
-    vm.smc(FFA.MSG_SEND_DIRECT_REQ_32, vm.id << 16 | SP, 1 << 31 | 0x6)
-    return asked(machine.spmc) > 0
-
-
-@pytest.mark.known_defect(passes_on_framework_messages, "passes on framework messages of guests")
+@PASSES_ON_FRAMEWORK_MESSAGES.mark
 @pytest.mark.parametrize("kind", [0x0, 0x4, 0x6, 0xFF])
 def test_a_guest_cannot_send_framework_messages(vm: Vm, spmc: Spmc, kind: int) -> None:
     # Power management and the life of VMs are the SPMC's and the hypervisor's to tell (ch. 18).
@@ -186,7 +167,7 @@ def test_a_guest_cannot_send_framework_messages(vm: Vm, spmc: Spmc, kind: int) -
 
 
 @both
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_a_preempted_sp_is_an_interrupt_to_the_guest(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     spmc.messages.handle(SP, lambda _request: interrupt(SP))
     reply = direct(vm, fid=fid)
@@ -195,7 +176,7 @@ def test_a_preempted_sp_is_an_interrupt_to_the_guest(vm: Vm, spmc: Spmc, fid: FF
 
 
 @both
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_an_sp_may_yield(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     spmc.messages.handle(SP, lambda _request: yielded(SP))
     assert direct(vm, fid=fid).fid == FFA.MSG_YIELD
@@ -211,7 +192,7 @@ def test_an_sp_that_has_not_finished_is_busy(vm: Vm, spmc: Spmc, fid: FFA) -> No
 # --- who may call, and how ---------------------------------------------------------------------
 
 
-@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+@SERVES_WITHOUT_VERSION.mark
 @both
 def test_before_version_negotiation_it_is_not_supported(xen: Machine, fid: FFA) -> None:
     assert direct(xen.create_vm(), fid=fid).error is FfaError.NOT_SUPPORTED

@@ -4,10 +4,12 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
-from ffashim.defects import SWAPS_HALVES
+from ffashim.defects.features import CALLS_IN_VAIN
+from ffashim.defects.notifications import SWAPS_HALVES
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.ffa import NOTIF_PER_VCPU
 from ffashim.spmc.state import Binding
-from ffashim.testing import boot_with, secure_partitions, serves_without_version
+from ffashim.testing import boot_with, secure_partitions
 from ffashim.traffic import NO_SP, SP, bind, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
@@ -25,7 +27,7 @@ def bindings(spmc: Spmc, vm: Vm) -> tuple[Binding, ...]:
     return spmc.state.bitmaps[vm.id].bindings
 
 
-@SWAPS_HALVES
+@SWAPS_HALVES.mark
 @pytest.mark.parametrize("bits", [1, 1 << 31, 1 << 32, 1 << 63, 0xF0F0_F0F0_1234_5678])
 def test_the_sp_may_set_what_was_bound(vm: Vm, spmc: Spmc, bits: int) -> None:
     reply = bind(vm, bits)
@@ -98,13 +100,13 @@ def test_the_spmcs_error_is_the_guests(vm: Vm, spmc: Spmc, error: FfaError) -> N
 # --- who may call, and how ---------------------------------------------------------------------
 
 
-@SWAPS_HALVES
+@SWAPS_HALVES.mark
 def test_upper_register_halves_do_not_count(vm: Vm, spmc: Spmc) -> None:
     assert vm.smc(FFA.NOTIFICATION_BIND, *soiled(SP << 16 | vm.id, 0, 3, 4)).ok
     assert [b.bits for b in bindings(spmc, vm)] == [4 << 32 | 3]
 
 
-@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+@SERVES_WITHOUT_VERSION.mark
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert bind(xen.create_vm(), 1).error is FfaError.NOT_SUPPORTED
 
@@ -114,7 +116,7 @@ def binds_on_a_part(machine: Machine) -> bool:
     return bind(guest(machine, buffers=False), 1).ok
 
 
-@pytest.mark.known_defect(binds_on_a_part, "calls what the SPMC says it has not")
+@pytest.mark.known_defect(binds_on_a_part, CALLS_IN_VAIN)
 @pytest.mark.parametrize("abi", NEEDED, ids=lambda abi: abi.name)
 def test_an_spmc_that_has_a_part_of_notifications_only_has_none(xen: Machine, abi: FFA) -> None:
     # One without the other is of no use to a hypervisor (FF-A 1.2, Table 10.28).

@@ -4,8 +4,9 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
+from ffashim.defects.notifications import FORGETS_WHAT_IT_HAS_NOT_COLLECTED
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.ffa import NOTIF_GET_HYP, NOTIF_GET_SP, NOTIF_GET_SPM, NOTIF_GET_VM
-from ffashim.testing import serves_without_version
 from ffashim.traffic import SP, bind, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_GET)
@@ -111,24 +112,12 @@ def test_upper_register_halves_do_not_count(vm: Vm) -> None:
     assert vm.smc(FFA.NOTIFICATION_GET, *soiled(vm.id, NOTIF_GET_SP)).w(2) == BITS & 0xFFFFFFFF
 
 
-@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+@SERVES_WITHOUT_VERSION.mark
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert get(xen.create_vm()).error is FfaError.NOT_SUPPORTED
 
 
-def forgets_what_it_has_not_collected(machine: Machine) -> bool:
-    vm = guest(machine, buffers=False)
-    bind(vm, BITS)
-    machine.spmc.notifications.notify(SP, vm.id, BITS)
-    machine.spmc.on(FFA.NOTIFICATION_GET).error(FfaError.BUSY, times=1)
-    get(vm)
-    return vm.smc(FFA.NOTIFICATION_INFO_GET_64).error is FfaError.NO_DATA
-
-
-@pytest.mark.known_defect(
-    forgets_what_it_has_not_collected,
-    "a FFA_NOTIFICATION_GET that fails makes FFA_NOTIFICATION_INFO_GET forget",
-)
+@FORGETS_WHAT_IT_HAS_NOT_COLLECTED.mark
 def test_a_refusal_loses_nothing(vm: Vm, spmc: Spmc) -> None:
     spmc.on(FFA.NOTIFICATION_GET).error(FfaError.BUSY, times=1)
     assert get(vm).error is FfaError.BUSY

@@ -8,11 +8,12 @@ notification pending interrupt that Xen injects (chapter 9).
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
-from ffashim.defects import ANSWERS_IN_64_BITS
+from ffashim.defects import crashes
+from ffashim.defects.notifications import ANSWERS_IN_64_BITS
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.faults import XenAssertion
 from ffashim.ffa import NOTIF_GET_SP
-from ffashim.testing import serves_without_version
-from ffashim.traffic import SP, bind, crashes, guest, soiled
+from ffashim.traffic import SP, bind, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_INFO_GET_64)
 
@@ -77,7 +78,7 @@ def test_guests_are_told_of_themselves(xen: Machine, vm: Vm, spmc: Spmc) -> None
     assert vm.smc(GET).ok
 
 
-@ANSWERS_IN_64_BITS
+@ANSWERS_IN_64_BITS.mark
 @pytest.mark.parametrize("bits", [32, 64])
 def test_the_32_bit_call_has_a_32_bit_answer(xen: Machine, spmc: Spmc, bits: int) -> None:
     # Linux on a 32-bit guest takes nothing else for a success.
@@ -272,7 +273,7 @@ def test_registers_do_not_count(vm: Vm, spmc: Spmc) -> None:
     assert vm.smc(GET, *soiled(1, 2, 3, 4, 5, 6, 7)).ok
 
 
-@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+@SERVES_WITHOUT_VERSION.mark
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert xen.create_vm().smc(GET).error is FfaError.NOT_SUPPORTED
 

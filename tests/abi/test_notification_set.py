@@ -4,8 +4,8 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.ffa import NOTIF_PER_VCPU
-from ffashim.testing import serves_without_version
 from ffashim.traffic import NO_SP, SP, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
@@ -125,8 +125,10 @@ def test_upper_register_halves_do_not_count(vm: Vm, spmc: Spmc) -> None:
 
 # Where nothing is supported, this is right by accident.
 @pytest.mark.known_defect(
-    lambda m: serves_without_version(m) and not takes_the_sender_for_the_receiver(m),
-    "serves guests that negotiated no version",
+    lambda machine: (
+        SERVES_WITHOUT_VERSION.probe(machine) and not takes_the_sender_for_the_receiver(machine)
+    ),
+    SERVES_WITHOUT_VERSION.finding,
 )
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert notify(xen.create_vm(), 1).error is FfaError.NOT_SUPPORTED

@@ -4,8 +4,8 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
-from ffashim.defects import SWAPS_HALVES
-from ffashim.testing import serves_without_version
+from ffashim.defects.notifications import SWAPS_HALVES
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.traffic import NO_SP, SP, bind, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_UNBIND)
@@ -29,7 +29,7 @@ def test_nothing_is_left_bound(vm: Vm, spmc: Spmc, bits: int) -> None:
     assert bound(spmc, vm) == []
 
 
-@SWAPS_HALVES
+@SWAPS_HALVES.mark
 def test_the_rest_stays_bound(vm: Vm, spmc: Spmc) -> None:
     assert bind(vm, 1 << 40 | 0b111).ok
     assert unbind(vm, 0b010).ok
@@ -84,7 +84,7 @@ def test_what_another_sp_was_given(vm: Vm, spmc: Spmc) -> None:
     assert len(bound(spmc, vm)) == 1
 
 
-@SWAPS_HALVES
+@SWAPS_HALVES.mark
 def test_what_is_pending(vm: Vm, spmc: Spmc) -> None:
     assert bind(vm, 3).ok
     spmc.notifications.notify(SP, vm.id, 1, delay=True)
@@ -107,7 +107,7 @@ def test_upper_register_halves_do_not_count(vm: Vm, spmc: Spmc) -> None:
     assert bound(spmc, vm) == []
 
 
-@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+@SERVES_WITHOUT_VERSION.mark
 def test_before_version_negotiation_it_is_not_supported(xen: Machine) -> None:
     assert unbind(xen.create_vm(), 1).error is FfaError.NOT_SUPPORTED
 

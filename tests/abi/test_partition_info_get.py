@@ -9,23 +9,27 @@ import pytest
 from ffashim import FFA, FfaError, Machine, Reply, SecurePartition, Spmc, Vm
 from ffashim.capabilities import highest_version
 from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
-from ffashim.defects import (
+from ffashim.defects.buffers import HIDES_BUFFERS
+from ffashim.defects.discovery import (
+    ADDS_GUESTS_TO_A_UUID,
     COUNT_HAS_A_SIZE,
     DENIES_WHERE_BUSY,
+    FINDS_NOBODY_WITH_SUCCESS,
+    READS_UPPER_HALVES,
+    STRIDES_IN_LISTS,
     TELLS_1_0_A_SIZE,
     TELLS_NO_64_BIT_STATE,
     TELLS_NO_SIZE,
 )
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.descriptors import PartitionInfo, decode_partition_infos
 from ffashim.ffa import V1_2
 from ffashim.testing import (
     at_each_point,
     boot_with,
     described,
-    hides_buffers,
     listed,
     secure_partitions,
-    serves_without_version,
     visible_to,
 )
 
@@ -56,7 +60,7 @@ def in_rx(vm: Vm) -> list[PartitionInfo]:
 # --- the list ----------------------------------------------------------------------------------
 
 
-@TELLS_NO_SIZE
+@TELLS_NO_SIZE.mark
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 def test_since_1_1_the_count_and_a_size_of_24_are_told(xen: Machine, version: str) -> None:
     # G1: Hafnium, FF-A ACS, Linux.
@@ -68,8 +72,8 @@ def test_since_1_1_the_count_and_a_size_of_24_are_told(xen: Machine, version: st
     assert not any(reply[4:8])
 
 
-@TELLS_NO_SIZE
-@TELLS_NO_64_BIT_STATE
+@TELLS_NO_SIZE.mark
+@TELLS_NO_64_BIT_STATE.mark
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 def test_with_the_nil_uuid_everybody_is_listed(xen: Machine, version: str) -> None:
     xen.create_vm("1.1", vcpus=3)
@@ -90,7 +94,7 @@ def test_1_0_has_descriptors_of_8_bytes(xen: Machine) -> None:
     assert vm.rx.read()[reply.w(2) * 8 :].strip(b"\xa5") == b""
 
 
-@TELLS_1_0_A_SIZE
+@TELLS_1_0_A_SIZE.mark
 def test_1_0_has_descriptors_of_8_bytes_and_tells_no_size(xen: Machine) -> None:
     # G7. One of several UUIDs is a descriptor of its own, which 1.0 sees as the same ID again.
     vm = guest(xen, "1.0")
@@ -115,7 +119,7 @@ def test_a_32_bit_guest_of_1_2_finds_itself_in_aarch32_state(xen: Machine) -> No
     assert not own.properties >> 8 & 1
 
 
-@TELLS_NO_64_BIT_STATE
+@TELLS_NO_64_BIT_STATE.mark
 @pytest.mark.needs(vm_to_vm=True)
 def test_the_state_of_a_guest_is_told(xen: Machine) -> None:
     # Bit 8: AArch64. The 32-bit guest must not have it.
@@ -144,25 +148,9 @@ def test_without_vm_to_vm_no_other_guest_is_listed(xen: Machine) -> None:
     assert other.id not in {each.id for each in in_rx(vm)}
 
 
-def reads_24_bytes_a_descriptor(xen: Machine) -> bool:
-    boot_with(xen, secure_partitions(2), descriptor_size=32)
-    return in_rx(guest(xen))[1].id != 0x8002
-
-
 @pytest.mark.parametrize(
     "size",
-    [
-        24,
-        *(
-            pytest.param(
-                size,
-                marks=pytest.mark.known_defect(
-                    reads_24_bytes_a_descriptor, "takes the SPMC's descriptors for 24 bytes each"
-                ),
-            )
-            for size in (32, 40, 48)
-        ),
-    ],
+    [24, *(pytest.param(size, marks=STRIDES_IN_LISTS.mark) for size in (32, 40, 48))],
 )
 def test_descriptors_of_the_spmc_may_be_larger(xen: Machine, size: int) -> None:
     # The first 24 bytes count.
@@ -275,23 +263,7 @@ def expected(xen: Machine, uuid: UUID) -> list[PartitionInfo]:
     return without_uuid(found)
 
 
-def keeps_uuids(xen: Machine) -> bool:
-    vm = guest(xen)
-    vm.partition_info_get(MAILBOX)
-    return decode_partition_infos(vm.rx.read(), 1, 24)[0].uuid.int != 0
-
-
-def adds_guests_to_a_uuid(xen: Machine) -> bool:
-    xen.create_vm("1.1")
-    return guest(xen).partition_info_get(MAILBOX).w(2) != 1
-
-
-ALL_GUESTS = pytest.mark.known_defect(
-    adds_guests_to_a_uuid, "guests, which have no UUID, are listed and counted for any UUID"
-)
-
-
-@ALL_GUESTS
+@ADDS_GUESTS_TO_A_UUID.mark
 @pytest.mark.parametrize("uuid", [MAILBOX, CRYPTO, UPDATE], ids=["first", "second", "another"])
 def test_claim_7_a_uuid_lists_its_partitions_and_the_uuid_field_is_zero(
     xen: Machine, uuid: UUID
@@ -302,7 +274,7 @@ def test_claim_7_a_uuid_lists_its_partitions_and_the_uuid_field_is_zero(
     assert decode_partition_infos(vm.rx.read(), reply.w(2), 24) == expected(xen, uuid)
 
 
-@ALL_GUESTS
+@ADDS_GUESTS_TO_A_UUID.mark
 def test_partitions_that_share_a_uuid_are_all_listed(xen: Machine) -> None:
     boot_with(xen, [SecurePartition(0x8000 + n, [MAILBOX, UUID(int=n)]) for n in range(1, 4)])
     xen.create_vm("1.1")
@@ -326,7 +298,7 @@ def test_a_uuid_half_of_which_is_zero_is_not_the_nil_uuid(xen: Machine, uuid: UU
     assert vm.partition_info_get(uuid, COUNT).w(2) == 1
 
 
-@TELLS_1_0_A_SIZE
+@TELLS_1_0_A_SIZE.mark
 def test_a_guest_of_1_0_may_name_a_uuid(xen: Machine) -> None:
     vm = guest(xen, "1.0")
     reply = vm.partition_info_get(MAILBOX)
@@ -355,14 +327,7 @@ def words(uuid: UUID) -> list[int]:
     return [int.from_bytes(uuid.bytes[n : n + 4], "little") for n in range(0, 16, 4)]
 
 
-def reads_upper_halves(xen: Machine) -> bool:
-    vm = guest(xen)
-    return not vm.smc(FFA.PARTITION_INFO_GET, *[0xDEAD << 32] * 7).ok
-
-
-@pytest.mark.known_defect(
-    reads_upper_halves, "upper halves of registers, which SMC32 has no use for, are not ignored"
-)
+@READS_UPPER_HALVES.mark
 def test_upper_halves_are_ignored(xen: Machine) -> None:
     vm = guest(xen)
     upper = 0xDEAD_BEEF << 32
@@ -376,7 +341,7 @@ def test_upper_halves_are_ignored(xen: Machine) -> None:
 # --- counting ----------------------------------------------------------------------------------
 
 
-@COUNT_HAS_A_SIZE
+@COUNT_HAS_A_SIZE.mark
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 def test_a_count_comes_without_a_size(xen: Machine, version: str) -> None:
     # G2: Hafnium, FF-A ACS, Linux.
@@ -394,7 +359,7 @@ def test_the_count_is_the_length_of_the_list(xen: Machine, version: str) -> None
     assert vm.partition_info_get(flags=COUNT).w(2) == len(visible_to(vm))
 
 
-@ALL_GUESTS
+@ADDS_GUESTS_TO_A_UUID.mark
 def test_a_uuid_is_counted(xen: Machine) -> None:
     xen.create_vm("1.1")
     vm = guest(xen)
@@ -428,7 +393,7 @@ def test_1_0_has_no_flags(xen: Machine) -> None:
 # --- RX ----------------------------------------------------------------------------------------
 
 
-@DENIES_WHERE_BUSY
+@DENIES_WHERE_BUSY.mark
 def test_rx_that_is_not_free_is_busy(xen: Machine) -> None:
     # G4: the FF-A ACS checklist, rule 6.
     vm = guest(xen)
@@ -438,7 +403,7 @@ def test_rx_that_is_not_free_is_busy(xen: Machine) -> None:
     assert vm.partition_info_get().ok
 
 
-@DENIES_WHERE_BUSY
+@DENIES_WHERE_BUSY.mark
 def test_of_two_vcpus_that_ask_at_once_one_finds_rx_busy(xen: Machine) -> None:
     vm = xen.create_vm("1.1", vcpus=2)
     vm.map_rxtx()
@@ -484,9 +449,7 @@ def test_without_buffers_there_is_no_list(xen: Machine) -> None:
     assert error in (FfaError.DENIED, FfaError.BUSY)
 
 
-@pytest.mark.known_defect(
-    hides_buffers, "never asks for FFA_RX_ACQUIRE, so the SPMC is not told of any guest's buffers"
-)
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(abi=FFA.MSG_SEND2, version="1.2")
 @pytest.mark.parametrize("error", [FfaError.DENIED, FfaError.INVALID_PARAMETERS])
 def test_rx_that_the_spmc_does_not_let_go_is_not_written(
@@ -500,9 +463,7 @@ def test_rx_that_the_spmc_does_not_let_go_is_not_written(
     assert vm.partition_info_get().ok
 
 
-@pytest.mark.known_defect(
-    serves_without_version, "serves calls of a guest that has negotiated no version"
-)
+@SERVES_WITHOUT_VERSION.mark
 def test_it_wants_a_version_first(xen: Machine) -> None:
     assert xen.create_vm().partition_info_get().error is FfaError.NOT_SUPPORTED
 
@@ -510,15 +471,8 @@ def test_it_wants_a_version_first(xen: Machine) -> None:
 # --- without an SPMC ---------------------------------------------------------------------------
 
 
-def finds_nobody_with_success(xen: Machine) -> bool:
-    xen.boot(Spmc(None))
-    return guest(xen).partition_info_get(UNKNOWN).ok
-
-
 @pytest.mark.needs(vm_to_vm=True)
-@pytest.mark.known_defect(
-    finds_nobody_with_success, "without an SPMC an unknown UUID is found, zero times"
-)
+@FINDS_NOBODY_WITH_SUCCESS.mark
 @pytest.mark.spmc(version=None)
 @pytest.mark.parametrize("flags", [0, COUNT])
 def test_without_an_spmc_a_uuid_that_nobody_has_is_an_invalid_parameter(

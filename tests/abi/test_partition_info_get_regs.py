@@ -13,19 +13,17 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, SecurePartition, Vm
 from ffashim.defaults import CRYPTO, MAILBOX, UPDATE
-from ffashim.defects import LOSES_GUESTS
+from ffashim.defects.discovery import DROPS_64_PARTITIONS, LOSES_GUESTS
+from ffashim.defects.versions import PUBLISHES_THE_VERSION_FIRST, SERVES_WITHOUT_VERSION
 from ffashim.descriptors import PartitionInfo, PartitionInfoRegs
 from ffashim.memory import PAGE
 from ffashim.testing import (
     at_each_point,
     boot_with,
     described,
-    drops_64_partitions,
     listed,
     populate,
-    publishes_the_version_first,
     secure_partitions,
-    serves_without_version,
     visible_to,
     walked,
     while_a_guest_enters,
@@ -76,9 +74,7 @@ def test_claim_1_the_32_bit_function_id_does_not_exist(caller: Vm) -> None:
     assert caller.smc(number).error is FfaError.NOT_SUPPORTED
 
 
-@pytest.mark.known_defect(
-    serves_without_version, "serves calls of a guest that has negotiated no version"
-)
+@SERVES_WITHOUT_VERSION.mark
 def test_it_wants_a_version_first(xen: Machine) -> None:
     assert xen.create_vm().partition_info_get_regs().error is FfaError.NOT_SUPPORTED
 
@@ -338,11 +334,7 @@ def test_claim_10_a_change_while_a_reply_is_built_gives_retry(
 
 
 @VM_TO_VM
-@pytest.mark.known_defect(
-    publishes_the_version_first,
-    "the version is published before the guest is counted: another vCPU of it gets a current"
-    " index past the last one",
-)
+@PUBLISHES_THE_VERSION_FIRST.mark
 def test_claim_9_a_guest_that_enters_sees_a_window_of_its_list(xen: Machine) -> None:
     # R7: Linux, since 2026, takes start <= current < count for granted.
     _, found = while_a_guest_enters(xen)
@@ -393,7 +385,7 @@ def sizes() -> Iterator[object]:
         for guests in (1, 2, 4, 5, 6, 7, 11, 30):
             # A window that is to hold guests, with one left over behind it.
             lost = guests > 5
-            marks = [LOSES_GUESTS] if lost else []
+            marks = [LOSES_GUESTS.mark] if lost else []
             yield pytest.param(partitions, guests, marks=marks, id=f"{partitions}+{guests}")
 
 
@@ -415,9 +407,7 @@ def test_claim_13_any_number_of_partitions_is_walked(xen: Machine) -> None:
         assert Counter(walked(vm)) == Counter(visible_to(vm)), f"{partitions} partitions"
 
 
-@pytest.mark.known_defect(
-    drops_64_partitions, "64 partitions, the maximum by its own words, and Xen has no firmware"
-)
+@DROPS_64_PARTITIONS.mark
 def test_claim_13_sixty_four_partitions_are_walked(xen: Machine) -> None:
     vm = populate(xen, 64, 1)
     found = walked(vm)
@@ -425,7 +415,7 @@ def test_claim_13_sixty_four_partitions_are_walked(xen: Machine) -> None:
     assert Counter(found) == Counter(visible_to(vm))
 
 
-@LOSES_GUESTS
+@LOSES_GUESTS.mark
 @VM_TO_VM
 @pytest.mark.parametrize("partitions", [0, 3])
 def test_claim_13_any_number_of_guests_is_walked(xen: Machine, partitions: int) -> None:
@@ -439,7 +429,7 @@ def test_claim_13_any_number_of_guests_is_walked(xen: Machine, partitions: int) 
         xen.create_vm("1.1", ram_pages=1)
 
 
-@LOSES_GUESTS
+@LOSES_GUESTS.mark
 @VM_TO_VM
 @pytest.mark.parametrize(("partitions", "guests"), [(0, 200), (63, 106), (63, 107), (63, 200)])
 def test_claim_13_hundreds_of_guests_are_walked(xen: Machine, partitions: int, guests: int) -> None:
@@ -484,7 +474,9 @@ def test_claim_9_the_tag_wraps_without_touching_its_neighbours(xen: Machine, cal
     ("partitions", "guests"),
     # With more than five, a window ends with a guest left over behind it.
     [
-        pytest.param(partitions, guests, marks=[LOSES_GUESTS] if partitions + guests > 5 else [])
+        pytest.param(
+            partitions, guests, marks=[LOSES_GUESTS.mark] if partitions + guests > 5 else []
+        )
         for partitions in (0, 3, 4, 5, 8)
         for guests in (2, 3, 5)
     ],

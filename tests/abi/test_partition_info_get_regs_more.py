@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Vm
+from ffashim.defects.versions import PUBLISHES_THE_VERSION_FIRST
 from ffashim.machine import Point, Points
 from ffashim.testing import (
     boot_with,
-    publishes_the_version_first,
     secure_partitions,
     while_a_guest_enters,
 )
@@ -56,11 +56,7 @@ def test_claim_9_a_change_is_whole_once_a_lock_is_released(
     }
 
 
-@pytest.mark.known_defect(
-    publishes_the_version_first,
-    "the version is published before the guest is counted: another vCPU of it gets a current"
-    " index past the last one",
-)
+@PUBLISHES_THE_VERSION_FIRST.mark
 def test_claim_9_a_guest_that_enters_finds_everybody(xen: Machine) -> None:
     # It can ask only once it has entered, so there is one list that it can find.
     final, found = while_a_guest_enters(xen)

@@ -4,7 +4,9 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
-from ffashim.testing import at_each_point, hides_buffers, serves_without_version
+from ffashim.defects.buffers import HIDES_BUFFERS
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
+from ffashim.testing import at_each_point
 
 
 @pytest.fixture
@@ -62,12 +64,8 @@ def test_a_32_bit_guest_can_release_rx(xen: Machine) -> None:
 
 # An SPMC that has FFA_RX_ACQUIRE keeps track of the guests' RX buffers, and must be told.
 
-UNTOLD = pytest.mark.known_defect(
-    hides_buffers, "never looks for FFA_RX_ACQUIRE, so that no SPMC learns of guests' buffers"
-)
 
-
-@UNTOLD
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
 def test_the_spmc_is_told_of_the_release(spmc: Spmc, holder: Vm) -> None:
     assert spmc.state.buffers[holder.id].held
@@ -76,7 +74,7 @@ def test_the_spmc_is_told_of_the_release(spmc: Spmc, holder: Vm) -> None:
     assert spmc.calls(FFA.RX_RELEASE)[-1].x1 == holder.id
 
 
-@UNTOLD
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
 @pytest.mark.parametrize("error", [FfaError.DENIED, FfaError.INVALID_PARAMETERS])
 def test_what_the_spmc_refuses_is_not_released(spmc: Spmc, holder: Vm, error: FfaError) -> None:
@@ -118,8 +116,6 @@ def test_only_one_of_two_vcpus_releases(xen: Machine, told: bool) -> None:
     assert turns
 
 
-@pytest.mark.known_defect(
-    serves_without_version, "serves calls of a guest that has negotiated no version"
-)
+@SERVES_WITHOUT_VERSION.mark
 def test_it_wants_a_version_first(xen: Machine) -> None:
     assert xen.create_vm().smc(FFA.RX_RELEASE).error is FfaError.NOT_SUPPORTED

@@ -8,17 +8,21 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, P2m, Points, Reply, Spmc, Vm
 from ffashim.alarms import AlarmKind
-from ffashim.defects import LEAVES_LOCKS, TAKES_NO_PAGES, TAKES_UNALIGNED
-from ffashim.faults import XenMemory
+from ffashim.defects.buffers import (
+    HIDES_BUFFERS,
+    LEAVES_LOCKS,
+    TAKES_NO_PAGES,
+    TAKES_ONE_PAGE_TWICE,
+    TAKES_UNALIGNED,
+    TRIPS_OVER_RX,
+)
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.spmc.state import Range
 from ffashim.testing import (
     at_each_point,
-    boot_with,
-    hides_buffers,
     lock_up,
-    serves_without_version,
 )
-from ffashim.traffic import crashes, share
+from ffashim.traffic import share
 
 UPPER = 0xDEAD_BEEF << 32
 FAR = 0xFFFF_FFFF_FFFF_F000
@@ -74,7 +78,7 @@ def test_rx_belongs_to_xen_at_first(vm: Vm) -> None:
 # --- arguments ---------------------------------------------------------------------------------
 
 
-@TAKES_NO_PAGES
+@TAKES_NO_PAGES.mark
 def test_a_buffer_has_pages(
     vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None]
 ) -> None:
@@ -96,7 +100,7 @@ def test_the_upper_half_of_the_count_is_ignored(vm: Vm, pages: tuple[int, int]) 
     assert rxtx_map(vm, *pages, UPPER | 1).ok
 
 
-@TAKES_UNALIGNED
+@TAKES_UNALIGNED.mark
 @pytest.mark.parametrize("fid", [FFA.RXTX_MAP_32, FFA.RXTX_MAP_64], ids=lambda fid: fid.name)
 @pytest.mark.parametrize(
     ("tx_off", "rx_off"), [(0x100, 0), (0, 0x100), (1, 0), (0, 1), (0x800, 0), (0, 0xFFF)]
@@ -115,16 +119,7 @@ def test_a_buffer_is_page_aligned(
     nothing_held()
 
 
-def maps_one_page_twice(xen: Machine) -> bool:
-    boot_with(xen, (), features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
-    vm = xen.create_vm("1.1")
-    page = vm.memory.allocate()
-    return rxtx_map(vm, page, page).ok
-
-
-@pytest.mark.known_defect(
-    maps_one_page_twice, "the same page is taken as RX and TX unless an SPMC refuses it"
-)
+@TAKES_ONE_PAGE_TWICE.mark
 @pytest.mark.spmc(features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
 def test_rx_and_tx_do_not_overlap(
     vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None]
@@ -146,22 +141,11 @@ def test_tx_is_ram_that_the_guest_owns(
     nothing_held()
 
 
-def map_far_rx(xen: Machine) -> None:
-    vm = xen.create_vm("1.1")
-    rxtx_map(vm, vm.memory.allocate(), FAR)
-
-
-trips_over_rx = crashes(map_far_rx, r"/ffa_rxtx\.c|/ffa\.c", XenMemory)
-NO_RX = pytest.mark.known_defect(
-    trips_over_rx, "an RX address without memory is a NULL pointer to Xen: a guest can crash it"
-)
-
-
 @pytest.mark.parametrize(
     "kind",
     # Behind MMIO there is no page of RAM, either.
     [
-        pytest.param(each, marks=[NO_RX] if each in (P2m.UNMAPPED, P2m.MMIO) else [])
+        pytest.param(each, marks=[TRIPS_OVER_RX.mark] if each in (P2m.UNMAPPED, P2m.MMIO) else [])
         for each in NOT_OURS
     ],
     ids=lambda kind: kind.name,
@@ -182,7 +166,7 @@ def test_there_is_memory_behind_tx(
     nothing_held()
 
 
-@NO_RX
+@TRIPS_OVER_RX.mark
 @pytest.mark.parametrize("address", [0, 1 << 40, FAR], ids=hex)
 def test_there_is_memory_behind_rx(
     vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], address: int
@@ -282,12 +266,8 @@ def test_buffers_that_the_guest_owns_go_with_it(xen: Machine, vm: Vm) -> None:
 
 # --- the SPMC ----------------------------------------------------------------------------------
 
-UNTOLD = pytest.mark.known_defect(
-    hides_buffers, "never looks for FFA_RX_ACQUIRE, so that no SPMC learns of guests' buffers"
-)
 
-
-@UNTOLD
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
 def test_the_spmc_is_told_of_the_buffers(spmc: Spmc, vm: Vm) -> None:
     vm.map_rxtx()
@@ -306,7 +286,7 @@ def test_an_spmc_without_rx_acquire_is_not_told(spmc: Spmc, vm: Vm) -> None:
     assert len(spmc.log) == before
 
 
-@UNTOLD
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
 @pytest.mark.parametrize(
     "error", [FfaError.NO_MEMORY, FfaError.DENIED, FfaError.INVALID_PARAMETERS, FfaError.BUSY]
@@ -324,7 +304,7 @@ def test_what_the_spmc_refuses_is_not_mapped(
     nothing_held()
 
 
-@UNTOLD
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
 def test_rx_that_a_dying_guest_owns_is_given_back_before_it_is_unmapped(spmc: Spmc, vm: Vm) -> None:
     vm.map_rxtx()
@@ -352,9 +332,7 @@ def test_a_32_bit_guest_cannot_use_the_64_bit_call(xen: Machine) -> None:
     assert vm.memory.references(rx) == 0
 
 
-@pytest.mark.known_defect(
-    serves_without_version, "serves calls of a guest that has negotiated no version"
-)
+@SERVES_WITHOUT_VERSION.mark
 @pytest.mark.parametrize("fid", [FFA.RXTX_MAP_32, FFA.RXTX_MAP_64], ids=lambda fid: fid.name)
 def test_it_wants_a_version_first(xen: Machine, fid: FFA) -> None:
     vm = xen.create_vm()
@@ -390,7 +368,7 @@ def test_mapping_and_unmapping_cannot_deadlock(xen: Machine) -> None:
     assert not deadlocks(xen)
 
 
-@LEAVES_LOCKS
+@LEAVES_LOCKS.mark
 def test_locks_of_a_guest_are_initialised(xen: Machine) -> None:
     vm = xen.create_vm("1.1")
     vm.map_rxtx()

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
-from ffashim.testing import at_each_point, hides_buffers, serves_without_version
-from ffashim.traffic import crashes
+from ffashim.defects import crashes
+from ffashim.defects.buffers import HIDES_BUFFERS, UNMAPS_OWNED_RX
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
+from ffashim.testing import at_each_point
 
 
 @pytest.fixture
@@ -68,14 +70,7 @@ def test_a_32_bit_guest_can_unmap(xen: Machine) -> None:
     assert vm.smc(FFA.RXTX_UNMAP).ok
 
 
-def unmaps_what_the_guest_holds(xen: Machine) -> bool:
-    vm = xen.create_vm("1.1")
-    vm.map_rxtx()
-    vm.partition_info_get()
-    return vm.smc(FFA.RXTX_UNMAP).ok
-
-
-@pytest.mark.known_defect(unmaps_what_the_guest_holds, "RX is unmapped while the guest owns it")
+@UNMAPS_OWNED_RX.mark
 def test_rx_that_the_guest_owns_is_not_unmapped(mapped: Vm) -> None:
     # 7.2.2.4: the buffers are unmapped once neither holds a message. Xen chose DENIED for it.
     mapped.partition_info_get()
@@ -128,12 +123,8 @@ def test_rx_is_not_released_and_unmapped_while_xen_fills_it(xen: Machine) -> Non
 
 # An SPMC that has FFA_RX_ACQUIRE knows the guests' buffers.
 
-UNTOLD = pytest.mark.known_defect(
-    hides_buffers, "never looks for FFA_RX_ACQUIRE, so that no SPMC learns of guests' buffers"
-)
 
-
-@UNTOLD
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
 def test_the_spmc_is_told_which_guests_buffers_go(spmc: Spmc, mapped: Vm) -> None:
     mapped.smc(FFA.RXTX_UNMAP)
@@ -158,7 +149,7 @@ def test_buffers_that_the_spmc_does_not_know_go_with_the_guest(spmc: Spmc, mappe
     assert mapped.destroy()
 
 
-@UNTOLD
+@HIDES_BUFFERS.mark
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
 @pytest.mark.parametrize("error", [FfaError.DENIED, FfaError.INVALID_PARAMETERS])
 def test_what_the_spmc_keeps_mapped_stays_a_pair_of_buffers(
@@ -180,8 +171,6 @@ def test_an_spmc_without_rx_acquire_is_not_told(spmc: Spmc, mapped: Vm) -> None:
     assert len(spmc.log) == before
 
 
-@pytest.mark.known_defect(
-    serves_without_version, "serves calls of a guest that has negotiated no version"
-)
+@SERVES_WITHOUT_VERSION.mark
 def test_it_wants_a_version_first(xen: Machine) -> None:
     assert xen.create_vm().smc(FFA.RXTX_UNMAP).error is FfaError.NOT_SUPPORTED

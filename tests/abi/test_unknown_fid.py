@@ -5,8 +5,8 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
 from ffashim.capabilities import handled
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.ffa import FNUM_MAX, FNUM_MIN, is_64bit
-from ffashim.testing import serves_without_version
 from ffashim.traffic import footprint, guest
 
 PHYSICAL = [FFA.NOTIFICATION_BITMAP_CREATE, FFA.NOTIFICATION_BITMAP_DESTROY, FFA.RX_ACQUIRE]
@@ -112,7 +112,7 @@ def test_without_an_spmc_there_is_no_ffa(xen: Machine) -> None:
     assert [fid.name for fid in FFA if not vm.smc(fid).unknown] == []
 
 
-@pytest.mark.known_defect(serves_without_version, "serves guests that negotiated no version")
+@SERVES_WITHOUT_VERSION.mark
 def test_before_version_negotiation_nothing_is_supported(xen: Machine) -> None:
     vm = xen.create_vm()
     served = [fid for fid in FFA if fid is not FFA.VERSION and not refused(vm.smc(fid))]

@@ -5,15 +5,18 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, Vm
 from ffashim.capabilities import highest_version
-from ffashim.defects import ANSWERS_A_CHANGE, ECHOES_THE_VERSION
+from ffashim.defects.versions import (
+    ANSWERS_A_CHANGE,
+    CHANGES_LATE,
+    ECHOES_THE_VERSION,
+    SERVES_WITHOUT_VERSION,
+    TAKES_BIT_31,
+)
 from ffashim.ffa import Version
-from ffashim.testing import at_each_point, serves_without_version
+from ffashim.testing import at_each_point
 
 NOT_SUPPORTED = 0xFFFF_FFFF
 COUNT_ONLY = 1
-NO_VERSION = pytest.mark.known_defect(
-    serves_without_version, "serves calls of a guest that has negotiated no version"
-)
 
 
 def count(vm: Vm) -> bool:
@@ -29,18 +32,8 @@ def refused(vm: Vm, fid: FFA) -> bool:
     return reply.unknown or reply.error is FfaError.NOT_SUPPORTED
 
 
-def takes_bit_31(xen: Machine) -> bool:
-    return xen.create_vm().smc(FFA.VERSION, 1 << 31 | 0x1_0001).fid != NOT_SUPPORTED
-
-
-def changes_late(xen: Machine) -> bool:
-    vm = xen.create_vm("1.1")
-    vm.smc(FFA.VERSION, 0x1_0000)
-    return not count(vm)
-
-
 @pytest.mark.parametrize(
-    "asked", [pytest.param("1.0", marks=ECHOES_THE_VERSION), "1.1", "1.2", "1.3", "1.65535"]
+    "asked", [pytest.param("1.0", marks=ECHOES_THE_VERSION.mark), "1.1", "1.2", "1.3", "1.65535"]
 )
 def test_the_answer_is_the_version_that_xen_implements(xen: Machine, asked: str) -> None:
     # A caller of a later minor version is told what there is, and may go down to it (13.2.1).
@@ -60,7 +53,7 @@ def test_a_caller_of_a_later_major_version_is_told_what_there_is(xen: Machine, a
     assert reply.fid == int(highest_version(xen))
 
 
-@ECHOES_THE_VERSION
+@ECHOES_THE_VERSION.mark
 @pytest.mark.parametrize("asked", ["0.0", "0.9"])
 def test_a_caller_of_an_earlier_major_version_gets_the_version_or_not_supported(
     xen: Machine, asked: str
@@ -70,9 +63,7 @@ def test_a_caller_of_an_earlier_major_version_gets_the_version_or_not_supported(
     assert reply.fid in (int(highest_version(xen)), NOT_SUPPORTED)
 
 
-@pytest.mark.known_defect(
-    takes_bit_31, "a version with bit 31 set, which must be zero, is accepted"
-)
+@TAKES_BIT_31.mark
 @pytest.mark.parametrize("asked", ["1.0", "1.1"])
 def test_bit_31_of_the_version_must_be_zero(xen: Machine, asked: str) -> None:
     # Hafnium, tf-a-tests (test_ffa_version_bit31) and FF-A ACS.
@@ -145,21 +136,21 @@ def test_the_version_can_be_asked_again_later(xen: Machine, version: str) -> Non
     assert vm.smc(FFA.VERSION, int(Version.parse(version))) == first
 
 
-@ANSWERS_A_CHANGE
+@ANSWERS_A_CHANGE.mark
 def test_another_version_is_refused_after_other_calls(xen: Machine) -> None:
     # FF-A 1.2, 13.2.1; FF-A ACS ffa_version_negotiation, Hafnium.
     vm = xen.create_vm("1.1")
     assert vm.smc(FFA.VERSION, 0x1_0000).fid == NOT_SUPPORTED
 
 
-@pytest.mark.known_defect(changes_late, "the version changes in the middle of a guest's life")
+@CHANGES_LATE.mark
 def test_the_version_does_not_change_after_other_calls(xen: Machine) -> None:
     vm = xen.create_vm("1.1")
     vm.smc(FFA.VERSION, 0x1_0000)
     assert count(vm)
 
 
-@NO_VERSION
+@SERVES_WITHOUT_VERSION.mark
 def test_no_other_call_is_served_before_it(xen: Machine) -> None:
     vm = xen.create_vm()
     before = len(xen.spmc.log)

@@ -4,7 +4,13 @@
 import pytest
 
 from ffashim import FFA, DomainError, FfaError, Machine, SecurePartition, Spmc, Vm
-from ffashim.defects import FORGETS, FREED, KEEPS_BITMAP
+from ffashim.defects.lifecycle import (
+    FORGETS_FAILED_VM,
+    FREES_WHAT_THE_TIMER_NEEDS,
+    GIVES_UP_ON_RETRY,
+)
+from ffashim.defects.memory import KEEPS_SHARES
+from ffashim.defects.notifications import KEEPS_BITMAP
 from ffashim.ffa import MSG_FLAG_FRAMEWORK, FrameworkMessage, PartitionProperty
 from ffashim.spmc import script
 from ffashim.testing import boot_with, boot_without
@@ -13,7 +19,6 @@ from ffashim.traffic import (
     Footprint,
     bind,
     footprint,
-    gives_up_on_retry,
     guest,
     share,
     transaction,
@@ -46,18 +51,6 @@ def busy(xen: Machine) -> Vm:
     assert vm.partition_info_get().ok
     bind(vm, BITS)
     return vm
-
-
-def keeps_shares(machine: Machine) -> bool:
-    """Whether teardown leaves memory shared."""
-    vm = guest(machine)
-    share(vm)
-    vm.destroy()
-    return bool(machine.spmc.memory.shares)
-
-
-LEAK = pytest.mark.known_defect(keeps_shares, "does not reclaim what a dead guest shared")
-GIVES_UP = pytest.mark.known_defect(gives_up_on_retry, "gives up on an SP that answers RETRY")
 
 
 # --- being told --------------------------------------------------------------------------------
@@ -137,7 +130,7 @@ def test_of_a_guest_that_a_partition_refuses_the_rest_are_not_told(
     assert {sp for sp, _ in told(spmc, CREATED)} == {SP}
 
 
-@FORGETS
+@FORGETS_FAILED_VM.mark
 @pytest.mark.parametrize("status", [FfaError.DENIED, FfaError.NO_MEMORY, FfaError.RETRY])
 def test_a_partition_that_refuses_a_guest(xen: Machine, spmc: Spmc, status: FfaError) -> None:
     before = footprint(xen)
@@ -169,7 +162,7 @@ def test_a_guest_of_which_a_partition_makes_no_sense_is_not_created(
         xen.create_vm(domid=1)
 
 
-@FORGETS
+@FORGETS_FAILED_VM.mark
 @senseless
 def test_a_partition_that_answers_nonsense(
     xen: Machine, spmc: Spmc, answer: tuple[int, ...]
@@ -181,7 +174,7 @@ def test_a_partition_that_answers_nonsense(
     assert (footprint(xen), spmc.residue(2)) == (before, [])
 
 
-@FORGETS
+@FORGETS_FAILED_VM.mark
 def test_creation_that_fails_after_the_mediator_leaves_nothing(xen: Machine, spmc: Spmc) -> None:
     before = footprint(xen)
     with pytest.raises(DomainError):
@@ -189,7 +182,7 @@ def test_creation_that_fails_after_the_mediator_leaves_nothing(xen: Machine, spm
     assert (footprint(xen), spmc.residue(2)) == (before, [])
 
 
-@FORGETS
+@FORGETS_FAILED_VM.mark
 def test_its_id_can_be_used_again(xen: Machine, spmc: Spmc) -> None:
     with pytest.raises(DomainError):
         xen.create_vm(domid=1, fail_late=True)
@@ -229,7 +222,7 @@ def test_a_guest_for_whose_bitmap_the_spmc_has_no_room_is_not_created(
 
 
 @pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
-@FORGETS
+@FORGETS_FAILED_VM.mark
 def test_an_spmc_without_room_for_a_bitmap(xen: Machine, spmc: Spmc) -> None:
     before = footprint(xen)
     spmc.on(FFA.NOTIFICATION_BITMAP_CREATE).error(FfaError.NO_MEMORY)
@@ -261,7 +254,7 @@ def serves_reserved_ids(machine: Machine) -> bool:
 # --- death -------------------------------------------------------------------------------------
 
 
-@LEAK
+@KEEPS_SHARES.mark
 def test_nothing_is_left_of_a_guest(xen: Machine, spmc: Spmc) -> None:
     before = footprint(xen)
     vm = busy(xen)
@@ -278,7 +271,7 @@ def test_a_guest_that_did_little_dies(xen: Machine, spmc: Spmc, version: str | N
     assert (footprint(xen), spmc.residue(vm.id)) == (before, [])
 
 
-@LEAK
+@KEEPS_SHARES.mark
 def test_the_other_guest_lives_on(xen: Machine, spmc: Spmc) -> None:
     first, second = busy(xen), busy(xen)
     assert first.destroy()
@@ -289,7 +282,7 @@ def test_the_other_guest_lives_on(xen: Machine, spmc: Spmc) -> None:
     assert share(second).ok
 
 
-@LEAK
+@KEEPS_SHARES.mark
 def test_a_new_guest_of_the_same_id_starts_afresh(xen: Machine, spmc: Spmc) -> None:
     busy(xen).destroy()
     vm = busy(xen)
@@ -298,7 +291,7 @@ def test_a_new_guest_of_the_same_id_starts_afresh(xen: Machine, spmc: Spmc) -> N
 
 
 @pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
-@KEEPS_BITMAP
+@KEEPS_BITMAP.mark
 def test_a_guest_may_die_with_notifications_pending(xen: Machine, spmc: Spmc) -> None:
     # The SPMC denies the end of a bitmap in which something is pending (17.2, Hafnium).
     vm = guest(xen, buffers=False)
@@ -320,7 +313,7 @@ def test_a_dead_guest_is_not_interrupted(xen: Machine, spmc: Spmc) -> None:
 # --- a secure world that is not ready ----------------------------------------------------------
 
 
-@GIVES_UP
+@GIVES_UP_ON_RETRY.mark
 @pytest.mark.parametrize("status", [FfaError.RETRY, FfaError.INTERRUPTED])
 def test_a_guest_stays_until_an_sp_that_is_not_ready_has_been_told(
     xen: Machine, spmc: Spmc, status: FfaError
@@ -333,8 +326,8 @@ def test_a_guest_stays_until_an_sp_that_is_not_ready_has_been_told(
     assert xen.timers == 1
 
 
-@GIVES_UP
-@FREED
+@GIVES_UP_ON_RETRY.mark
+@FREES_WHAT_THE_TIMER_NEEDS.mark
 @pytest.mark.parametrize("status", [FfaError.RETRY, FfaError.INTERRUPTED])
 def test_an_sp_that_is_not_ready_is_told_later(xen: Machine, spmc: Spmc, status: FfaError) -> None:
     # The hypervisor must send the message again (18.3). Xen: eleven times, then each second.
@@ -348,8 +341,8 @@ def test_an_sp_that_is_not_ready_is_told_later(xen: Machine, spmc: Spmc, status:
     assert not vm.exists
 
 
-@GIVES_UP
-@FREED
+@GIVES_UP_ON_RETRY.mark
+@FREES_WHAT_THE_TIMER_NEEDS.mark
 def test_two_guests_wait_for_an_sp(xen: Machine, spmc: Spmc) -> None:
     before = footprint(xen)
     vms = [xen.create_vm("1.1") for _ in range(2)]
@@ -361,8 +354,8 @@ def test_two_guests_wait_for_an_sp(xen: Machine, spmc: Spmc) -> None:
     assert footprint(xen) == before
 
 
-@GIVES_UP
-@FREED
+@GIVES_UP_ON_RETRY.mark
+@FREES_WHAT_THE_TIMER_NEEDS.mark
 def test_guests_come_and_go_while_one_waits(xen: Machine, spmc: Spmc) -> None:
     waiting = xen.create_vm("1.1")
     on(spmc, DESTROYED, SP).when(lambda x: x[5] == waiting.id).status(FfaError.RETRY, times=15)
@@ -389,7 +382,7 @@ def test_guests_that_an_sp_has_no_use_for_all_die(xen: Machine, spmc: Spmc) -> N
     assert all(xen.create_vm(domid=n).destroy() for n in range(1, 31))
 
 
-@LEAK
+@KEEPS_SHARES.mark
 def test_memory_that_an_sp_still_maps_is_reclaimed_later(xen: Machine, spmc: Spmc) -> None:
     before = footprint(xen)
     vm = guest(xen)
@@ -407,7 +400,7 @@ def test_memory_that_an_sp_still_maps_is_reclaimed_later(xen: Machine, spmc: Spm
     assert footprint(xen) == before
 
 
-@LEAK
+@KEEPS_SHARES.mark
 def test_two_guests_wait_for_their_memory(xen: Machine, spmc: Spmc) -> None:
     before = footprint(xen)
     vms = [guest(xen), guest(xen)]
@@ -430,7 +423,7 @@ def test_two_guests_wait_for_their_memory(xen: Machine, spmc: Spmc) -> None:
 
 
 def retries_for_ever(machine: Machine) -> bool:
-    if keeps_shares(machine):
+    if KEEPS_SHARES.probe(machine):
         return False
     machine.spmc.on(FFA.MEM_RECLAIM).error(FfaError.ABORTED)
     vm = guest(machine)

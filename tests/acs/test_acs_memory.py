@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 
 from ffashim import FFA, FfaError, Machine, P2m, Spmc, Vm
-from ffashim.defects import (
-    DROPS_TAG,
-    IGNORES_SHARE_FLAGS,
-    TAKES_MORE_THAN_TX,
-)
+from ffashim.defects.memory import DROPS_TAG, IGNORES_SHARE_FLAGS, TAKES_MORE_THAN_TX
 from ffashim.descriptors import MemoryTransaction
 from ffashim.ffa import (
     MEM_ATTR_DEVICE,
@@ -65,7 +61,7 @@ def test_ffa_mem_share(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     assert vm.memory.read(page, PAGE) == bytes([2]) * PAGE
 
 
-@DROPS_TAG
+@DROPS_TAG.mark
 @both
 def test_share_invalid_handle_tag(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     # The relayer compares the receiver's tag with the sender's: it has to know that one.
@@ -194,7 +190,7 @@ def test_share_input_error_checks__to_oneself(vm: Vm, spmc: Spmc, fid: FFA) -> N
     assert refusal(vm, spmc, fid, to_oneself) is FfaError.INVALID_PARAMETERS
 
 
-@IGNORES_SHARE_FLAGS
+@IGNORES_SHARE_FLAGS.mark
 @both
 def test_share_input_error_checks__zero_flag(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     why = refusal(vm, spmc, fid, lambda t: replace(t, flags=MEM_FLAG_CLEAR))
@@ -244,7 +240,7 @@ def test_share_input_error_checks1__sender_id(vm: Vm, spmc: Spmc, fid: FFA) -> N
     denies_what_is_too_long,
     "DENIED for a descriptor longer than TX, where FF-A ACS wants INVALID_PARAMETERS",
 )
-@TAKES_MORE_THAN_TX
+@TAKES_MORE_THAN_TX.mark
 @both
 def test_share_input_error_checks1__total_length(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     data = transaction(vm).encode(version_of(vm))

@@ -7,11 +7,8 @@ import pytest
 
 from ffashim import FFA, FfaError, Machine, SecurePartition, Spmc, Vm
 from ffashim.defaults import CRYPTO, MAILBOX
-from ffashim.defects import (
-    ABORTS_IDLE,
-    ABORTS_INTERRUPTED,
-    KEEPS_TX_FROM_THE_SPMC,
-)
+from ffashim.defects.buffers import HIDES_BUFFERS
+from ffashim.defects.messages import ABORTS_IDLE, ABORTS_INTERRUPTED
 from ffashim.ffa import PartitionProperty
 from ffashim.spmc.replies import interrupt
 from ffashim.testing import boot_with
@@ -156,7 +153,7 @@ def sender(vm: Vm) -> Vm:
 
 
 @SEND2
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_ffa_msg_send2__delivered(sender: Vm, spmc: Spmc) -> None:
     assert send2(sender, SP, bytes(32)).ok
     assert [each.sender for each in spmc.messages.delivered] == [sender.id]
@@ -168,13 +165,13 @@ def test_ffa_msg_send2__to_oneself(sender: Vm) -> None:
 
 
 @SEND2
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_ffa_msg_send2__invalid_receiver(sender: Vm) -> None:
     assert send2(sender, NO_SP, bytes(32)).error is FfaError.INVALID_PARAMETERS
 
 
 @SEND2
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_ffa_msg_send2__receiver_without_messages(sender: Vm, spmc: Spmc) -> None:
     assert send2(sender, SP, bytes(32)).ok
     spmc.add(SecurePartition(0x8009, properties=PartitionProperty.DIRECT_REQ_RECV))
@@ -188,7 +185,7 @@ def test_ffa_msg_send2__rx_full(sender: Vm, spmc: Spmc) -> None:
 
 
 @pytest.mark.needs(abi=FFA.MSG_SEND2, version="1.2")
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_ffa_msg_send2_uuid_check(sender: Vm, spmc: Spmc) -> None:
     wrong = UUID(fields=(0xA, 0, 0xB, 0, 0xC, 0xD))
     assert send2(sender, SP, bytes(32), uuid=wrong).error is FfaError.INVALID_PARAMETERS
@@ -207,7 +204,7 @@ def test_ffa_run(vm: Vm) -> None:
 
 
 @pytest.mark.needs(abi=FFA.RUN)
-@ABORTS_IDLE
+@ABORTS_IDLE.mark
 def test_ffa_run_direct_req(vm: Vm) -> None:
     assert direct(vm, fid=FFA.MSG_SEND_DIRECT_REQ_64).fid == FFA.MSG_SEND_DIRECT_RESP_64
     assert vm.smc(FFA.RUN, SP << 16).fid == FFA.MSG_WAIT
@@ -223,11 +220,11 @@ def preempted(vm: Vm, spmc: Spmc, partition: int) -> None:
     assert (reply.fid, reply.x3) == (FFA.MSG_SEND_DIRECT_RESP_64, 7)
 
 
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_vm_to_sp_preempt(vm: Vm, spmc: Spmc) -> None:
     preempted(vm, spmc, 0x8002)
 
 
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_vm_to_up_sp_preempt(vm: Vm, spmc: Spmc) -> None:
     preempted(vm, spmc, SP)

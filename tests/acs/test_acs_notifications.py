@@ -4,7 +4,8 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
-from ffashim.defects import REPORTS_SET_IN_VAIN, SWAPS_HALVES
+from ffashim.defects.features import REPORTS_SET_IN_VAIN
+from ffashim.defects.notifications import SWAPS_HALVES
 from ffashim.ffa import NOTIF_GET_SP, NOTIF_GET_VM, Feature
 from ffashim.traffic import NO_SP, SP, bind
 
@@ -84,30 +85,30 @@ def setting(vm: Vm, receiver: int = SP, sender: int | None = None, **options: in
     )
 
 
-@REPORTS_SET_IN_VAIN
+@REPORTS_SET_IN_VAIN.mark
 def test_notification_set__ids(setter: Vm) -> None:
     assert setting(setter, NO_SP).error is FfaError.INVALID_PARAMETERS
     assert setting(setter, sender=INVALID).error is FfaError.INVALID_PARAMETERS
 
 
-@REPORTS_SET_IN_VAIN
+@REPORTS_SET_IN_VAIN.mark
 def test_notification_set__vcpu_of_a_global_one(setter: Vm) -> None:
     assert setting(setter, flags=2 << 16).error is FfaError.INVALID_PARAMETERS
 
 
-@REPORTS_SET_IN_VAIN
+@REPORTS_SET_IN_VAIN.mark
 def test_notification_set__not_permitted(setter: Vm) -> None:
     assert setting(setter, bits=1 << 16).error is FfaError.DENIED
 
 
-@REPORTS_SET_IN_VAIN
+@REPORTS_SET_IN_VAIN.mark
 def test_vm_to_sp_notification(xen: Machine, setter: Vm, spmc: Spmc) -> None:
     # Who schedules the partition then is not the guest: Xen does not tell guests of it.
     assert setting(setter).ok
     assert spmc.notifications.collect(SP) == 1 << 12
 
 
-@SWAPS_HALVES
+@SWAPS_HALVES.mark
 def test_sp_signals_vm(xen: Machine, vm: Vm, spmc: Spmc) -> None:
     npi = vm.smc(FFA.FEATURES, Feature.NOTIF_PEND_INTR).w(2)
     assert bind(vm, 0b11).ok

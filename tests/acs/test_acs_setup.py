@@ -8,16 +8,10 @@ import pytest
 from ffashim import FFA, FfaError, Machine, SecurePartition, Spmc, Vm
 from ffashim.capabilities import highest_version
 from ffashim.defaults import MAILBOX
-from ffashim.defects import (
-    ANSWERS_A_CHANGE,
-    COUNT_HAS_A_SIZE,
-    DENIES_WHERE_BUSY,
-    HIDES_INTERRUPT,
-    KEEPS_TX_FROM_THE_SPMC,
-    TAKES_NO_PAGES,
-    TAKES_UNALIGNED,
-    TELLS_NO_SIZE,
-)
+from ffashim.defects.buffers import HIDES_BUFFERS, TAKES_NO_PAGES, TAKES_UNALIGNED
+from ffashim.defects.discovery import COUNT_HAS_A_SIZE, DENIES_WHERE_BUSY, TELLS_NO_SIZE
+from ffashim.defects.features import HIDES_INTERRUPT
+from ffashim.defects.versions import ANSWERS_A_CHANGE
 from ffashim.descriptors import PartitionInfo, decode_partition_infos
 from ffashim.ffa import Feature, Version
 from ffashim.testing import boot_with, secure_partitions, visible_to, walked
@@ -70,7 +64,10 @@ FEATURES = pytest.mark.needs(abi=FFA.FEATURES)
 @FEATURES
 @pytest.mark.parametrize(
     "fid",
-    [pytest.param(f, marks=[HIDES_INTERRUPT] if f is FFA.INTERRUPT else []) for f in MANDATORY],
+    [
+        pytest.param(f, marks=[HIDES_INTERRUPT.mark] if f is FFA.INTERRUPT else [])
+        for f in MANDATORY
+    ],
     ids=lambda fid: fid.name,
 )
 def test_ffa_features__mandatory(vm: Vm, fid: FFA) -> None:
@@ -135,7 +132,7 @@ def test_ffa_version(xen: Machine) -> None:
 
 
 @pytest.mark.needs(version="1.1")
-@ANSWERS_A_CHANGE
+@ANSWERS_A_CHANGE.mark
 def test_ffa_version_negotiation(xen: Machine, vm: Vm) -> None:
     own = highest_version(xen)
     assert vm.smc(FFA.VERSION, int(own) - 1).fid == FfaError.NOT_SUPPORTED.w
@@ -152,7 +149,7 @@ def test_ffa_id_get(vm: Vm) -> None:
 # --- partitions --------------------------------------------------------------------------------
 
 
-@TELLS_NO_SIZE
+@TELLS_NO_SIZE.mark
 def test_ffa_partition_info_get__by_uuid_and_all(vm: Vm) -> None:
     vm.map_rxtx()
     for uuid in (MAILBOX, None):
@@ -171,7 +168,7 @@ def test_ffa_partition_info_get__by_uuid_and_all(vm: Vm) -> None:
         assert vm.smc(FFA.RX_RELEASE).ok
 
 
-@COUNT_HAS_A_SIZE
+@COUNT_HAS_A_SIZE.mark
 def test_ffa_partition_info_get__count(vm: Vm) -> None:
     reply = vm.partition_info_get(flags=1)
     assert reply.w(2) == len(visible_to(vm))
@@ -183,7 +180,7 @@ def test_ffa_partition_info_get__invalid_uuid(vm: Vm) -> None:
     assert vm.partition_info_get(UNKNOWN).error is FfaError.INVALID_PARAMETERS
 
 
-@DENIES_WHERE_BUSY
+@DENIES_WHERE_BUSY.mark
 def test_ffa_partition_info_get__busy(vm: Vm) -> None:
     vm.map_rxtx()
     assert vm.partition_info_get().ok
@@ -213,14 +210,14 @@ def test_ffa_rx_release(vm: Vm) -> None:
     assert vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
 
 
-@TAKES_UNALIGNED
+@TAKES_UNALIGNED.mark
 @pytest.mark.parametrize("offsets", [(0x100, 0), (0, 0x100)])
 def test_ffa_rxtx_map_and_unmap__unaligned(vm: Vm, offsets: tuple[int, int]) -> None:
     tx, rx = (vm.memory.allocate() + offset for offset in offsets)
     assert vm.smc(FFA.RXTX_MAP_64, tx, rx, 1).error is FfaError.INVALID_PARAMETERS
 
 
-@TAKES_NO_PAGES
+@TAKES_NO_PAGES.mark
 def test_ffa_rxtx_map_and_unmap__no_pages(vm: Vm) -> None:
     tx, rx = vm.memory.allocate(), vm.memory.allocate()
     assert vm.smc(FFA.RXTX_MAP_64, tx, rx, 0).error is FfaError.INVALID_PARAMETERS
@@ -239,7 +236,7 @@ def test_ffa_rxtx_map_and_unmap__unmap_before_map(vm: Vm) -> None:
 
 
 @pytest.mark.needs(abi=FFA.MSG_SEND2)
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_rxtx_exclusive_access(vm: Vm, spmc: Spmc) -> None:
     # A partition that tries to map the guest's buffers is refused by an SPMC that knows of them.
     vm.map_rxtx()

@@ -11,14 +11,14 @@ from ffashim.capabilities import highest_version
 from ffashim.clients import ClientError
 from ffashim.clients.hafnium import TestPartition
 from ffashim.defaults import CRYPTO, MAILBOX, STORAGE
-from ffashim.defects import (
+from ffashim.defects.discovery import (
     COUNT_HAS_A_SIZE,
-    ECHOES_THE_VERSION,
     LOSES_GUESTS,
     TELLS_1_0_A_SIZE,
     TELLS_NO_64_BIT_STATE,
     TELLS_NO_SIZE,
 )
+from ffashim.defects.versions import ECHOES_THE_VERSION
 from ffashim.descriptors import PartitionInfo
 from ffashim.ffa import V1_0, V1_1, Version
 from ffashim.testing import boot_with, populate, secure_partitions, visible_to
@@ -38,12 +38,12 @@ def primary(machine: Machine, version: Version | None = None, bits: int = 64) ->
     return partition
 
 
-@ECHOES_THE_VERSION
+@ECHOES_THE_VERSION.mark
 def test_every_compatible_version_is_answered_by_the_one_implemented(xen: Machine) -> None:
     TestPartition(xen.create_vm(), highest_version(xen)).negotiate(highest_version(xen))
 
 
-@TELLS_NO_SIZE
+@TELLS_NO_SIZE.mark
 @widths
 @pytest.mark.parametrize("partitions", [0, 1, 2, 3, 5, 6, 63])
 def test_the_list_in_rx_is_complete_and_rx_not_held_after_it(
@@ -55,7 +55,7 @@ def test_the_list_in_rx_is_complete_and_rx_not_held_after_it(
     hafnium.tear_down()
 
 
-@TELLS_1_0_A_SIZE
+@TELLS_1_0_A_SIZE.mark
 def test_1_0_has_descriptors_of_its_own(xen: Machine) -> None:
     hafnium = primary(xen, V1_0)
     expected = [
@@ -66,7 +66,7 @@ def test_1_0_has_descriptors_of_its_own(xen: Machine) -> None:
     hafnium.tear_down()
 
 
-@COUNT_HAS_A_SIZE
+@COUNT_HAS_A_SIZE.mark
 @pytest.mark.parametrize("partitions", [0, 1, 6, 63])
 def test_the_count_is_that_of_the_list(xen: Machine, partitions: int) -> None:
     boot_with(xen, secure_partitions(partitions))
@@ -75,8 +75,8 @@ def test_the_count_is_that_of_the_list(xen: Machine, partitions: int) -> None:
     hafnium.tear_down()
 
 
-@TELLS_NO_SIZE
-@COUNT_HAS_A_SIZE
+@TELLS_NO_SIZE.mark
+@COUNT_HAS_A_SIZE.mark
 @pytest.mark.parametrize(
     ("uuid", "partition"), [(MAILBOX, 0x8001), (CRYPTO, 0x8002), (STORAGE, 0x8003)]
 )
@@ -128,7 +128,7 @@ def test_a_walk_with_a_tag_of_0_is_whole_or_to_be_tried_again(
     ("partitions", "guests"),
     [
         # A window that is to hold guests, with one left over behind it.
-        pytest.param(*each, marks=[LOSES_GUESTS] if each[0] < 5 < sum(each) else [])
+        pytest.param(*each, marks=[LOSES_GUESTS.mark] if each[0] < 5 < sum(each) else [])
         for each in ((0, 3), (0, 5), (0, 6), (2, 3), (2, 6), (4, 3), (5, 3), (7, 6))
     ],
 )
@@ -147,7 +147,7 @@ def test_a_known_uuid_is_one_window_of_one(xen: Machine, uuid: UUID) -> None:
 
 
 @BETWEEN
-@TELLS_NO_64_BIT_STATE
+@TELLS_NO_64_BIT_STATE.mark
 def test_both_ways_find_the_same_guests(xen: Machine) -> None:
     for _ in range(2):
         xen.create_vm(str(V1_1), ram_pages=1)

@@ -14,16 +14,11 @@ from ffashim.capabilities import highest_version
 from ffashim.clients import ClientError
 from ffashim.clients.linux import LINUX_2023, LINUX_2025, LINUX_2026, STATES, ArmFfa, State
 from ffashim.defaults import CRYPTO, MAILBOX, STORAGE, UPDATE
-from ffashim.defects import (
-    ABORTS_INTERRUPTED,
-    ANSWERS_IN_64_BITS,
-    DROPS_TAG,
-    KEEPS_FILLED_RX,
-    KEEPS_TX_FROM_THE_SPMC,
-    LOSES_GUESTS,
-    TELLS_NO_64_BIT_STATE,
-    TELLS_NO_SIZE,
-)
+from ffashim.defects.buffers import HIDES_BUFFERS, KEEPS_FILLED_RX
+from ffashim.defects.discovery import LOSES_GUESTS, TELLS_NO_64_BIT_STATE, TELLS_NO_SIZE
+from ffashim.defects.memory import DROPS_TAG
+from ffashim.defects.messages import ABORTS_INTERRUPTED
+from ffashim.defects.notifications import ANSWERS_IN_64_BITS
 from ffashim.descriptors import PartitionInfo
 from ffashim.ffa import V1_0, V1_2, PartitionProperty
 from ffashim.memory import PAGE
@@ -42,7 +37,10 @@ widths = pytest.mark.parametrize("bits", [64, 32])
 reading = pytest.mark.parametrize(
     # A list in RX without a size is one that only a driver of 1.0 can read.
     "state",
-    [LINUX_2023, *(pytest.param(each, marks=TELLS_NO_SIZE) for each in (LINUX_2025, LINUX_2026))],
+    [
+        LINUX_2023,
+        *(pytest.param(each, marks=TELLS_NO_SIZE.mark) for each in (LINUX_2025, LINUX_2026)),
+    ],
     ids=str,
 )
 
@@ -185,12 +183,12 @@ def crowds() -> Iterator[object]:
     """States of Linux, and how many other guests there are."""
     for state in STATES:
         for others in (1, 4, 5, 9):
-            marks = [TELLS_NO_64_BIT_STATE]
+            marks = [TELLS_NO_64_BIT_STATE.mark]
             if state.asks > V1_0:
-                marks.append(TELLS_NO_SIZE)
+                marks.append(TELLS_NO_SIZE.mark)
                 # A window that is to hold guests, with one left over behind it.
                 if others > 4:
-                    marks.append(LOSES_GUESTS)
+                    marks.append(LOSES_GUESTS.mark)
             yield pytest.param(state, others, marks=marks, id=f"{state}-{others}")
 
 
@@ -266,7 +264,7 @@ def test_a_partition_in_aarch32_state_is_asked_in_32_bits(xen: Machine, state: S
 
 @states
 @widths
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_a_preempted_partition_is_run_until_it_has_answered(
     xen: Machine, spmc: Spmc, state: State, bits: int
 ) -> None:
@@ -277,7 +275,7 @@ def test_a_preempted_partition_is_run_until_it_has_answered(
 
 
 @later
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_a_partition_that_yields_is_run_until_it_has_answered(
     xen: Machine, spmc: Spmc, state: State
 ) -> None:
@@ -317,7 +315,7 @@ def test_a_service_is_asked_with_fourteen_values(xen: Machine, state: State) -> 
 
 
 @pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND_DIRECT_REQ2)
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_a_service_that_was_preempted_is_run(xen: Machine, spmc: Spmc) -> None:
     driver = linux(xen)
     answers = iter([interrupt(0x8003), (1, 2, 3)])
@@ -358,7 +356,7 @@ def test_memory_is_shared_and_reclaimed(xen: Machine, spmc: Spmc, state: State, 
 
 
 @states
-@DROPS_TAG
+@DROPS_TAG.mark
 def test_the_tag_of_a_share_reaches_the_partition(xen: Machine, spmc: Spmc, state: State) -> None:
     driver = linux(xen, state)
     handle = driver.memory_share(SP, [(driver.vm.memory.allocate(), 1)], tag=0xC0FFEE << 32)
@@ -408,7 +406,7 @@ reads_messages = pytest.mark.parametrize(
 
 @later
 @MESSAGES
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_a_message_reaches_a_partition(xen: Machine, spmc: Spmc, state: State) -> None:
     driver = linux(xen, state)
     driver.indirect_send(SP, b"to the mailbox", MAILBOX)
@@ -418,7 +416,7 @@ def test_a_message_reaches_a_partition(xen: Machine, spmc: Spmc, state: State) -
 
 @later
 @MESSAGES
-@KEEPS_TX_FROM_THE_SPMC
+@HIDES_BUFFERS.mark
 def test_what_fills_tx_is_sent_and_more_is_out_of_range(
     xen: Machine, spmc: Spmc, state: State
 ) -> None:
@@ -465,8 +463,8 @@ def test_a_full_rx_is_busy_until_linux_has_read_it(xen: Machine, state: State) -
 
 @later
 @pytest.mark.needs(version="1.2", abi=FFA.MSG_SEND2)
-@KEEPS_TX_FROM_THE_SPMC
-@KEEPS_FILLED_RX
+@HIDES_BUFFERS.mark
+@KEEPS_FILLED_RX.mark
 def test_a_message_of_a_partition_is_read_more_than_once(
     xen: Machine, spmc: Spmc, state: State
 ) -> None:
@@ -514,7 +512,7 @@ def test_a_notification_of_a_partition_arrives(xen: Machine, spmc: Spmc, state: 
 
 @later
 @NOTIFICATIONS
-@ANSWERS_IN_64_BITS
+@ANSWERS_IN_64_BITS.mark
 def test_a_notification_of_a_partition_arrives_in_32_bit_linux(
     xen: Machine, spmc: Spmc, state: State
 ) -> None:

@@ -12,7 +12,9 @@ from ffashim.clients import ClientError
 from ffashim.clients.linux import LINUX_2023, LINUX_2025, LINUX_2026, ArmFfa, State
 from ffashim.clients.optee import Optee, Rpc, Shm, ShmType
 from ffashim.clients.optee_os import Ask, OpteeOs, Work, echo
-from ffashim.defects import ABORTS_INTERRUPTED, SWAPS_HALVES, TELLS_NO_SIZE
+from ffashim.defects.discovery import TELLS_NO_SIZE
+from ffashim.defects.messages import ABORTS_INTERRUPTED
+from ffashim.defects.notifications import SWAPS_HALVES
 from ffashim.ffa import MEM_ATTR_NORMAL_WB_ISH, MEM_PERM_RW
 from ffashim.memory import PAGE
 from ffashim.spmc.replies import interrupt
@@ -23,7 +25,7 @@ from ffashim.traffic import footprint, references
 pytestmark = pytest.mark.needs(abi=FFA.FEATURES)
 
 # A list in RX without a size is one that only a driver of 1.0 can read.
-LATER = [pytest.param(each, marks=TELLS_NO_SIZE) for each in (LINUX_2025, LINUX_2026)]
+LATER = [pytest.param(each, marks=TELLS_NO_SIZE.mark) for each in (LINUX_2025, LINUX_2026)]
 states = pytest.mark.parametrize("state", [LINUX_2023, *LATER], ids=str)
 later = pytest.mark.parametrize("state", LATER, ids=str)
 widths = pytest.mark.parametrize("bits", [64, 32])
@@ -231,7 +233,7 @@ def test_op_tee_lets_the_guest_have_its_cpu(xen: Machine) -> None:
     assert driver(xen).call(1) == 5
 
 
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_an_interrupt_of_the_guest_preempts_op_tee(xen: Machine) -> None:
     system = secure_os(xen)
     optee = driver(xen)
@@ -319,7 +321,7 @@ def test_a_call_that_the_spmc_refuses_is_an_error(
 
 @pytest.mark.needs(abi=FFA.NOTIFICATION_INFO_GET_64)
 @later
-@SWAPS_HALVES
+@SWAPS_HALVES.mark
 def test_op_tee_wakes_the_bottom_half(xen: Machine, state: State) -> None:
     system = secure_os(xen)
     optee = driver(xen, state)

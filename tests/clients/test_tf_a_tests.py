@@ -7,7 +7,9 @@ from ffashim import FFA, FfaError, Machine
 from ffashim.capabilities import highest_version
 from ffashim.clients.tf_a_tests import Tftf
 from ffashim.defaults import CRYPTO, MAILBOX
-from ffashim.defects import ABORTS_INTERRUPTED, SHARES_BUFFERS, TELLS_NO_SIZE
+from ffashim.defects.discovery import TELLS_NO_SIZE
+from ffashim.defects.memory import SHARES_BUFFERS
+from ffashim.defects.messages import ABORTS_INTERRUPTED
 from ffashim.descriptors import PartitionInfo
 from ffashim.spmc.replies import interrupt
 from ffashim.testing import boot_with, secure_partitions, visible_to
@@ -38,7 +40,7 @@ def test_a_mailbox_is_mapped_once_and_unmapped_once(xen: Machine, bits: int) -> 
     assert [call().fid for call in calls] == ok
 
 
-@SHARES_BUFFERS
+@SHARES_BUFFERS.mark
 @widths
 def test_the_mailbox_itself_is_not_shared(xen: Machine, bits: int) -> None:
     framework = tftf(xen, bits)
@@ -50,7 +52,7 @@ def test_the_mailbox_itself_is_not_shared(xen: Machine, bits: int) -> None:
 # --- discovery ---------------------------------------------------------------------------------
 
 
-@TELLS_NO_SIZE
+@TELLS_NO_SIZE.mark
 @widths
 @pytest.mark.parametrize("partitions", [0, 1, 4, 6, 63])
 def test_the_list_in_rx_is_the_expected_one(xen: Machine, bits: int, partitions: int) -> None:
@@ -62,7 +64,7 @@ def test_the_list_in_rx_is_the_expected_one(xen: Machine, bits: int, partitions:
         framework.partition_info(everybody(framework))
 
 
-@TELLS_NO_SIZE
+@TELLS_NO_SIZE.mark
 def test_each_partition_is_found_by_its_uuid(xen: Machine) -> None:
     framework = tftf(xen)
     framework.get_mailbox()
@@ -93,7 +95,7 @@ def test_values_are_echoed(xen: Machine, bits: int) -> None:
         framework.echo(0x8002, value & 0xFFFF_FFFF, wide=False)
 
 
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_an_interrupted_partition_is_resumed(xen: Machine) -> None:
     framework = tftf(xen)
     answers = iter([interrupt(SP), interrupt(SP), (7,)])

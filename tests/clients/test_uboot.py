@@ -13,10 +13,8 @@ from ffashim.clients import ClientError, NoFramework
 from ffashim.clients.linux import LINUX_2023, LINUX_2025, LINUX_2026, ArmFfa, State
 from ffashim.clients.uboot import UBoot
 from ffashim.defaults import CRYPTO, MAILBOX, STORAGE, UPDATE
-from ffashim.defects import (
-    ABORTS_INTERRUPTED,
-    TELLS_NO_64_BIT_STATE,
-)
+from ffashim.defects.discovery import TELLS_NO_64_BIT_STATE
+from ffashim.defects.messages import ABORTS_INTERRUPTED
 from ffashim.descriptors import PartitionInfo
 from ffashim.ffa import PartitionProperty
 from ffashim.spmc.replies import interrupt
@@ -63,7 +61,7 @@ def test_every_partition_is_found(xen: Machine, partitions: int) -> None:
 
 
 @pytest.mark.needs(vm_to_vm=True)
-@TELLS_NO_64_BIT_STATE
+@TELLS_NO_64_BIT_STATE.mark
 @pytest.mark.parametrize("guests", [1, 5, 8])
 def test_other_guests_are_found(xen: Machine, guests: int) -> None:
     for _ in range(guests):
@@ -131,7 +129,7 @@ def test_the_keeper_of_variables_is_asked(variables: UBoot) -> None:
     assert variables.sync_send_receive(keeper.id, [0x10])[:2] == (0, 0x10)
 
 
-@ABORTS_INTERRUPTED
+@ABORTS_INTERRUPTED.mark
 def test_a_preempted_keeper_is_run_until_it_has_answered(xen: Machine, variables: UBoot) -> None:
     answers = iter([interrupt(0x8005), interrupt(0x8005), (0, 7)])
     xen.spmc.messages.handle(0x8005, lambda _request: next(answers))

@@ -28,7 +28,8 @@ Run = Callable[..., pytest.RunResult]
 CRASHES = """
     import pytest
     from ffashim import FFA
-    from ffashim.traffic import crashes, guest
+    from ffashim.defects import crashes
+    from ffashim.traffic import guest
 
     def ask(machine):
         return guest(machine, buffers=False).smc(FFA.ID_GET, 7)

@@ -17,6 +17,7 @@ import pytest
 
 from ffashim import paths
 from ffashim.errors import SourceError
+from ffashim.model.deviations import DEVIATIONS
 from ffashim.source import Tree, resolve, resolve_default
 
 FINDINGS = Path(__file__).parents[2] / "findings"
@@ -72,6 +73,10 @@ def test_a_finding_quotes_the_suite(file: Path, suite: dict[str, Any]) -> None:
 def test_every_known_defect_has_a_file(suite: dict[str, Any]) -> None:
     text = "\n".join(" ".join(file.read_text().split()) for file in FILES)
     assert not [finding for finding in suite["tests"] if finding not in text]
+
+
+def test_what_the_model_knows_has_a_test_that_meets_it(suite: dict[str, Any]) -> None:
+    assert {each.defect.finding for each in DEVIATIONS} <= suite["tests"].keys()
 
 
 def test_the_table_lists_every_file() -> None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from ffashim.defects import Defect
 from ffashim.descriptors import PartitionInfo, encode_partition_info_regs
 from ffashim.ffa import FFA, V1_0, V1_1, V1_2, FfaError, Version, is_64bit
 from ffashim.model import (
@@ -385,13 +386,11 @@ def test_what_lies_behind_a_list_is_as_it_was_or_zero() -> None:
 
 def test_deviations_add_up_and_name_themselves() -> None:
     low = Deviation(
-        "reads half",
-        bool,
+        Defect("reads half", bool),
         sees=lambda state, call: [(state, Call.of(2, FFA.ID_GET), lambda after: after)],
     )
     off = Deviation(
-        "off by one",
-        bool,
+        Defect("off by one", bool),
         says=lambda _state, _call, each: [
             replace(each, registers=(*each.registers[:2], exactly(3), *each.registers[3:]))
         ],

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from ffashim import Machine
+from ffashim.defects import Defect
 from ffashim.errors import UsageError
 from ffashim.mutants.operators import Edit
 from ffashim.mutants.reasons import REASONS, Reason, find, reasons_on
@@ -87,10 +88,10 @@ def test_what_is_no_report_is_an_error_for_people(tmp_path: Path, text: str) -> 
 # --- reasons -----------------------------------------------------------------------------------
 
 
-def test_a_reason_holds_only_where_its_probe_is_true(xen: Machine) -> None:
+def test_a_reason_holds_only_where_its_defect_is(xen: Machine) -> None:
     there, absent = (
-        Reason("behind a defect", ("f/*",), probe=lambda machine: True),
-        Reason("behind another", ("f/*",), probe=lambda machine: False),
+        Reason("behind a defect", ("f/*",), defect=Defect("it is there", lambda machine: True)),
+        Reason("behind another", ("f/*",), defect=Defect("it is not", lambda machine: False)),
     )
     assert reasons_on(xen, [absent, there]) == [there]
 

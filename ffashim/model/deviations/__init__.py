@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The defects of Xen that are known, as deviations from the model, by topic.
-
-Each has a test of its own in tests/abi, with the specification's words; a probe here asks the
-same question as the one there.
-"""
+"""Known defects of Xen (see `ffashim.defects`), as deviations from the model, by topic."""
 
 from __future__ import annotations
 
@@ -45,12 +41,13 @@ def known_of(machine: Machine, baseline: Machine | None = None) -> list[Deviatio
     return [
         each
         for each in DEVIATIONS
-        if capabilities.probe(machine, each.probe) and (baseline is None or _has(baseline, each))
+        if capabilities.probe(machine, each.defect.probe)
+        and (baseline is None or _has(baseline, each))
     ]
 
 
 def _has(baseline: Machine, deviation: Deviation) -> bool:
     """Whether a baseline has a defect; where it lacks what is asked about, it has not."""
     with contextlib.suppress(Exception):  # a probe takes what it asks about for granted
-        return bool(capabilities.probe(baseline, deviation.probe))
+        return bool(capabilities.probe(baseline, deviation.defect.probe))
     return False

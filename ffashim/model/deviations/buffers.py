@@ -6,25 +6,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ffashim.faults import XenMemory
+from ffashim.defects.buffers import (
+    HIDES_BUFFERS,
+    KEEPS_FILLED_RX,
+    TAKES_NO_PAGES,
+    TAKES_ONE_PAGE_TWICE,
+    TAKES_UNALIGNED,
+    TRIPS_OVER_RX,
+    UNMAPS_OWNED_RX,
+)
 from ffashim.ffa import FFA, PAGE_SIZE, FfaError
-from ffashim.machine import Machine
 from ffashim.model.deviation import Deviation
-from ffashim.model.deviations.changes import Seen, prepared, same, with_arguments
+from ffashim.model.deviations.changes import Seen, same, with_arguments
 from ffashim.model.deviations.messages import sent_anyway
 from ffashim.model.exchange import Plan
 from ffashim.model.outcome import Outcome, error, success
 from ffashim.model.registers import Call
 from ffashim.model.rules import exists
 from ffashim.model.state import Buffers, System
-from ffashim.testing import boot_with, hides_buffers
-from ffashim.traffic import SP, crashes, guest
 
 MAPS = (FFA.RXTX_MAP_32, FFA.RXTX_MAP_64)
-
-
-def _map(machine: Machine, tx: int = 0x4000_0000, rx: int = 0x4000_1000, pages: int = 1) -> bool:
-    return machine.create_vm("1.1").smc(FFA.RXTX_MAP_64, tx, rx, pages).ok
 
 
 def _no_pages(_system: System, call: Call) -> bool:
@@ -34,12 +35,6 @@ def _no_pages(_system: System, call: Call) -> bool:
 def _no_rx(system: System, call: Call) -> bool:
     page = call.argument(2) & -PAGE_SIZE
     return call.fid in MAPS and not system.guest(call.caller).has(page, 1)
-
-
-def _same_page_probe(machine: Machine) -> bool:
-    """An SPMC that is told of guests' buffers refuses it itself."""
-    boot_with(machine, [], features_off=[FFA.RX_ACQUIRE, FFA.MSG_SEND2])
-    return _map(machine, rx=0x4000_0000)
 
 
 def _same_page(system: System, call: Call) -> Iterator[Plan]:
@@ -58,12 +53,6 @@ def _rounds(system: System, call: Call) -> Seen:
     tx, rx = (call.argument(n) for n in (1, 2))
     if call.fid in MAPS and (tx % PAGE_SIZE or rx % PAGE_SIZE):
         yield system, with_arguments(call, x1=tx & -PAGE_SIZE, x2=rx & -PAGE_SIZE), same
-
-
-def _unmap_probe(machine: Machine) -> bool:
-    vm = prepared(machine)
-    vm.partition_info_get()
-    return vm.smc(FFA.RXTX_UNMAP).ok
 
 
 def _unmap(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
@@ -89,13 +78,6 @@ def _sends_anyway(system: System, call: Call) -> Iterator[Plan]:
     return sent_anyway(system, call, lambda offset, size, room: 0 < size <= room - offset)
 
 
-def _filled_probe(machine: Machine) -> bool:
-    vm = guest(machine)
-    if machine.spmc.messages.send(SP, vm.id, b"hello") is not None:
-        return False
-    return vm.smc(FFA.RX_RELEASE).error is FfaError.DENIED
-
-
 def _filled(system: System, call: Call) -> Iterator[Plan]:
     caller = system.guest(call.caller)
     if call.fid == FFA.RX_RELEASE and caller.buffers and caller.buffers.filled_below:
@@ -103,41 +85,16 @@ def _filled(system: System, call: Call) -> Iterator[Plan]:
 
 
 DEVIATIONS = [
+    Deviation(TAKES_NO_PAGES, ends=_no_pages),
+    Deviation(TRIPS_OVER_RX, ends=_no_rx),
+    Deviation(TAKES_ONE_PAGE_TWICE, does=_same_page),
+    Deviation(TAKES_UNALIGNED, sees=_rounds),
+    Deviation(UNMAPS_OWNED_RX, says=_unmap),
     Deviation(
-        "buffers of no pages are mapped, and cannot be unmapped",
-        lambda machine: _map(machine, pages=0),
-        ends=_no_pages,
-    ),
-    Deviation(
-        "an RX address without memory is a NULL pointer to Xen: a guest can crash it",
-        crashes(
-            lambda machine: _map(machine, rx=0xFFFF_FFFF_FFFF_F000),
-            r"/ffa_rxtx\.c|/ffa\.c",
-            XenMemory,
-        ),
-        ends=_no_rx,
-    ),
-    Deviation(
-        "the same page is taken as RX and TX unless an SPMC refuses it",
-        _same_page_probe,
-        does=_same_page,
-    ),
-    Deviation(
-        "addresses that are not page aligned are rounded down",
-        lambda machine: _map(machine, 0x4000_0100),
-        sees=_rounds,
-    ),
-    Deviation("RX is unmapped while the guest owns it", _unmap_probe, says=_unmap),
-    Deviation(
-        "never asks for FFA_RX_ACQUIRE, so the SPMC is not told of any guest's buffers",
-        hides_buffers,
+        HIDES_BUFFERS,
         sees=_hides,
         does=_sends_anyway,
         forbidden=r"MSG_SEND2: VM \d+ has no TX buffer here",
     ),
-    Deviation(
-        "RX that the SPMC has filled can never be released: Xen takes it for free",
-        _filled_probe,
-        does=_filled,
-    ),
+    Deviation(KEEPS_FILLED_RX, does=_filled),
 ]

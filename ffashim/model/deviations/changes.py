@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ffashim.ffa import FFA
-from ffashim.machine import Machine
 from ffashim.model.deviation import Restore
 from ffashim.model.outcome import Outcome
 from ffashim.model.registers import Allowed, Call
 from ffashim.model.state import System
-from ffashim.vm import Vm
 
 Seen = Iterator[tuple[System, Call, Restore]]
 """What `Deviation.sees` yields."""
@@ -40,10 +38,3 @@ def with_arguments(call: Call, **changes: int) -> Call:
 def succeeds(outcome: Outcome) -> bool:
     """Whether an outcome is FFA_SUCCESS."""
     return FFA.SUCCESS_32 in outcome.registers[0]
-
-
-def prepared(machine: Machine, version: str = "1.1", bits: int = 64) -> Vm:
-    """Return a guest of a version, with buffers: for probes."""
-    vm = machine.create_vm(version, bits=bits)
-    vm.map_rxtx()
-    return vm

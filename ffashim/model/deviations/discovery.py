@@ -8,15 +8,25 @@ from collections.abc import Iterator
 from dataclasses import replace
 from uuid import UUID
 
+from ffashim.defects.discovery import (
+    ADDS_GUESTS_TO_A_UUID,
+    COUNT_HAS_A_SIZE,
+    DENIES_WHERE_BUSY,
+    FINDS_NOBODY_WITH_SUCCESS,
+    LOSES_GUESTS,
+    READS_UPPER_HALVES,
+    TELLS_1_0_A_SIZE,
+    TELLS_NO_64_BIT_STATE,
+    TELLS_NO_SIZE,
+)
+from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.descriptors import NIL
 from ffashim.ffa import FFA, V1_0, FfaError, PartitionProperty
 from ffashim.ffa import PARTITION_INFO_COUNT_ONLY as COUNT
-from ffashim.machine import Machine
 from ffashim.model.contents import SIZE, Listing
 from ffashim.model.deviation import Deviation
 from ffashim.model.deviations.changes import (
     Seen,
-    prepared,
     same,
     succeeds,
     with_arguments,
@@ -27,16 +37,10 @@ from ffashim.model.partitions import guests, secure
 from ffashim.model.registers import LOW, ZERO, Allowed, Call, either, exactly, status
 from ffashim.model.rules import exists
 from ffashim.model.state import System
-from ffashim.spmc import Spmc
-from ffashim.testing import boot_with, described, serves_without_version
 
 
 def _gets(call: Call) -> bool:
     return call.fid == FFA.PARTITION_INFO_GET
-
-
-def _no_size_probe(machine: Machine) -> bool:
-    return prepared(machine).partition_info_get().w(3) == 0
 
 
 def _no_size(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
@@ -44,30 +48,14 @@ def _no_size(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]
         yield with_register(outcome, 3, ZERO)
 
 
-def _size_in_1_0_probe(machine: Machine) -> bool:
-    return prepared(machine, "1.0").partition_info_get().w(3) != 0
-
-
 def _size_in_1_0(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
     if _gets(call) and isinstance(outcome.rx, Listing) and outcome.rx.size != SIZE:
         yield with_register(outcome, 3, either({outcome.rx.size, SIZE}, "descriptor size"))
 
 
-def _count_size_probe(machine: Machine) -> bool:
-    return prepared(machine).partition_info_get(flags=COUNT).w(3) != 0
-
-
 def _count_size(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
     if _gets(call) and call.w(5) == COUNT and FFA.SUCCESS_32 in outcome.registers[0]:
         yield with_register(outcome, 3, exactly(SIZE, "descriptor size"))
-
-
-def _no_state_probe(machine: Machine) -> bool:
-    if not machine.extension.enabled("FFA_VM_TO_VM"):
-        return False
-    vm, other = prepared(machine), machine.create_vm("1.1")
-    reply = vm.partition_info_get()
-    return described(other).encode() not in vm.rx.read(reply.w(2) * SIZE)
 
 
 def _no_state(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
@@ -80,12 +68,6 @@ def _no_state(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome
             for each in outcome.rx.partitions
         )
         yield replace(outcome, rx=Listing(plain, outcome.rx.size))
-
-
-def _all_guests_probe(machine: Machine) -> bool:
-    machine.create_vm("1.1")
-    uuid = UUID(bytes=machine.spmc.state.partitions[0].uuid.bytes)
-    return prepared(machine).partition_info_get(uuid).w(2) != 1
 
 
 def _all_guests(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
@@ -107,13 +89,6 @@ def _all_guests(system: System, call: Call, outcome: Outcome) -> Iterator[Outcom
         yield success(system, call, "", exactly(len(found)), told, after=after, rx=listing)
 
 
-def _nobody_probe(machine: Machine) -> bool:
-    if not machine.extension.enabled("FFA_VM_TO_VM"):
-        return False
-    machine.boot(Spmc(None))
-    return machine.create_vm("1.1").partition_info_get(UUID(int=77), COUNT).ok
-
-
 def _nobody(system: System, call: Call) -> Iterator[Outcome]:
     """Without an SPMC there is nobody with a UUID, and that is a success."""
     uuid = UUID(bytes=struct.pack("<4I", *(call.w(n) for n in range(1, 5))))
@@ -132,35 +107,15 @@ def _nobody(system: System, call: Call) -> Iterator[Outcome]:
         yield success(filled, call, "", ZERO, told, rx=Listing((), SIZE))
 
 
-def _upper_probe(machine: Machine) -> bool:
-    return not prepared(machine).smc(FFA.PARTITION_INFO_GET, *[0xDEAD << 32] * 7).ok
-
-
 def _upper(system: System, call: Call) -> Seen:
     """The UUID is another one then, which nobody has; or the flags are others."""
     if _gets(call) and any(value >> 32 for value in call.registers[1:6]):
         yield system, with_arguments(call, x1=0xDEAD_DEAD), same
 
 
-def _busy_probe(machine: Machine) -> bool:
-    vm = prepared(machine)
-    vm.partition_info_get()
-    return vm.partition_info_get().error is FfaError.DENIED
-
-
 def _busy(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
     if _gets(call) and FfaError.BUSY.w in outcome.registers[2]:
         yield with_register(outcome, 2, status(FfaError.DENIED))
-
-
-def _lost_probe(machine: Machine) -> bool:
-    if not machine.extension.enabled("FFA_VM_TO_VM"):
-        return False
-    boot_with(machine, [])
-    for _ in range(5):
-        machine.create_vm("1.1", ram_pages=1)
-    vm = machine.create_vm("1.2")
-    return vm.partition_info_get_regs().error is FfaError.INVALID_PARAMETERS
 
 
 def _lost(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
@@ -193,36 +148,14 @@ def _uncounted(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome
 
 
 DEVIATIONS = [
-    Deviation(
-        "upper halves of registers, which SMC32 has no use for, are not ignored",
-        _upper_probe,
-        sees=_upper,
-    ),
-    Deviation(
-        "guests, which have no UUID, are listed and counted for any UUID",
-        _all_guests_probe,
-        says=_all_guests,
-    ),
-    Deviation("without an SPMC an unknown UUID is found, zero times", _nobody_probe, does=_nobody),
-    Deviation(
-        "a 64-bit guest is described as one in AArch32 state", _no_state_probe, says=_no_state
-    ),
-    Deviation(
-        "w3 does not tell the size of a descriptor: a caller cannot read its RX buffer",
-        _no_size_probe,
-        says=_no_size,
-    ),
-    Deviation("w3 is not zero for a guest of 1.0", _size_in_1_0_probe, says=_size_in_1_0),
-    Deviation("w3 is not zero where only a count is asked", _count_size_probe, says=_count_size),
-    Deviation(
-        "guests do not count once another one is left over: INVALID_PARAMETERS for six",
-        _lost_probe,
-        says=_lost,
-    ),
-    Deviation(
-        "serves calls of a guest that has negotiated no version",
-        serves_without_version,
-        says=_uncounted,
-    ),
-    Deviation("DENIED, not BUSY, while the guest owns its RX buffer", _busy_probe, says=_busy),
+    Deviation(READS_UPPER_HALVES, sees=_upper),
+    Deviation(ADDS_GUESTS_TO_A_UUID, says=_all_guests),
+    Deviation(FINDS_NOBODY_WITH_SUCCESS, does=_nobody),
+    Deviation(TELLS_NO_64_BIT_STATE, says=_no_state),
+    Deviation(TELLS_NO_SIZE, says=_no_size),
+    Deviation(TELLS_1_0_A_SIZE, says=_size_in_1_0),
+    Deviation(COUNT_HAS_A_SIZE, says=_count_size),
+    Deviation(LOSES_GUESTS, says=_lost),
+    Deviation(SERVES_WITHOUT_VERSION, says=_uncounted),
+    Deviation(DENIES_WHERE_BUSY, says=_busy),
 ]

@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
+from ffashim.defects.lifecycle import FORGETS_FAILED_VM
 from ffashim.model.deviation import Deviation
-from ffashim.traffic import forgets_failed_vm
 
 DEVIATIONS = [
-    Deviation(
-        "frees the context of a guest before its teardown: SPs are not told, the bitmaps stay",
-        forgets_failed_vm,
-        abandons="notification bitmap|was not told|Xen's heap",
-    ),
+    Deviation(FORGETS_FAILED_VM, abandons="notification bitmap|was not told|Xen's heap"),
 ]

@@ -8,8 +8,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from ffashim.defects.memory import (
+    ASKS_FOR_A_GUEST,
+    DROPS_TAG,
+    IGNORES_SHARE_FLAGS,
+    KEEPS_SHARES,
+    READS_ALL_OF_X3,
+    READS_AN_ODD_REGION,
+    READS_BEHIND_TX,
+    ROUNDS_RANGES,
+    TAKES_MISALIGNED_ACCESS,
+    TAKES_MORE_THAN_TX,
+)
 from ffashim.ffa import FFA, ID_SECURE, PAGE_SIZE, V1_1, FfaError
-from ffashim.machine import Machine
 from ffashim.model.deviation import Deviation
 from ffashim.model.deviations.changes import Seen, same, with_arguments
 from ffashim.model.exchange import Plan, relayed, request
@@ -17,17 +28,12 @@ from ffashim.model.outcome import error, success
 from ffashim.model.registers import ANYTHING, Call
 from ffashim.model.rules import exists
 from ffashim.model.state import Guest, System
-from ffashim.traffic import crashes, guest, handle_of, share, transaction, version_of
 
 SHARES = (FFA.MEM_SHARE_32, FFA.MEM_SHARE_64)
 HEAD, ACCESS = 48, 16
 """Bytes of a transaction descriptor since 1.1 and of an access descriptor (10.20, 10.16)."""
 READ = 8
 """So much of an access descriptor is looked at: the endpoint, permissions, where the region is."""
-
-
-def _long_probe(machine: Machine) -> bool:
-    return guest(machine).smc(FFA.MEM_SHARE_64, PAGE_SIZE + 16, PAGE_SIZE + 16).ok
 
 
 def _long(system: System, call: Call) -> Iterator[Plan]:
@@ -37,32 +43,14 @@ def _long(system: System, call: Call) -> Iterator[Plan]:
         yield success(system.settled(caller), call, "")
 
 
-def _tag_probe(machine: Machine) -> bool:
-    vm = guest(machine)
-    handle = handle_of(share(vm, transaction(vm, tag=7)))
-    return bool(machine.spmc.memory.shares[handle].tag == 0)
-
-
 def _tag(system: System, call: Call) -> Seen:
     if call.fid in SHARES and any(call.tx[16:24]):
         yield system, replace(call, tx=call.tx[:16] + bytes(8) + call.tx[24:]), same
 
 
-def _flags_probe(machine: Machine) -> bool:
-    vm = guest(machine)
-    return share(vm, transaction(vm, flags=1)).ok
-
-
 def _flags(system: System, call: Call) -> Seen:
     if call.fid in SHARES and any(call.tx[4:5]):
         yield system, replace(call, tx=call.tx[:4] + b"\0" + call.tx[5:]), same
-
-
-def _x3_probe(machine: Machine) -> bool:
-    vm = guest(machine)
-    data = transaction(vm).encode(version_of(vm))
-    vm.tx.write(data)
-    return not vm.smc(FFA.MEM_SHARE_32, len(data), len(data), 1 << 32).ok
 
 
 def _x3(system: System, call: Call) -> Iterator[Plan]:
@@ -120,22 +108,10 @@ def _moved(call: Call, head: _Head) -> Call | None:
     return replace(with_arguments(call, x1=length, x2=length), tx=bytes(tx))
 
 
-def _misaligned_probe(machine: Machine) -> bool:
-    vm = guest(machine)
-    return share(vm, transaction(vm, access_offset=56)).ok
-
-
 def _misaligned(system: System, call: Call) -> Seen:
     head = _head(system, call)
     if head and head.offset % 16 and head.size >= ACCESS and (moved := _moved(call, head)):
         yield system, moved, same
-
-
-def _behind_probe(machine: Machine) -> None:
-    vm = guest(machine)
-    vm.tx.write(transaction(vm, access_size=0, access_offset=PAGE_SIZE).encode(V1_1)[:HEAD])
-    vm.tx.write(PAGE_SIZE.to_bytes(4, "little"), offset=32)
-    vm.smc(FFA.MEM_SHARE_64, PAGE_SIZE, PAGE_SIZE)
 
 
 def _short(system: System, call: Call) -> Seen:
@@ -150,11 +126,6 @@ def _behind(system: System, call: Call) -> bool:
     return head is not None and head.offset + READ > PAGE_SIZE
 
 
-def _odd_probe(machine: Machine) -> None:
-    vm = guest(machine)
-    share(vm, transaction(vm, composite_offset=65))
-
-
 def _odd(system: System, call: Call) -> bool:
     caller = system.guest(call.caller)
     if call.fid not in SHARES or caller.version is None or not call.tx:
@@ -163,11 +134,6 @@ def _odd(system: System, call: Call) -> bool:
     if access % 8 or access + ACCESS > PAGE_SIZE:
         return bool(access % 8)
     return bool(struct.unpack_from("<4xI", call.tx, access)[0] % 8)
-
-
-def _rounded_probe(machine: Machine) -> bool:
-    vm = guest(machine)
-    return share(vm, transaction(vm, (0x4000_3001, 1))).ok
 
 
 def _rounded(system: System, call: Call) -> Seen:
@@ -190,19 +156,6 @@ def _rounded(system: System, call: Call) -> Seen:
         yield system, replace(call, tx=bytes(tx)), same
 
 
-def _keeps_probe(machine: Machine) -> bool:
-    vm = guest(machine)
-    share(vm)
-    vm.destroy()
-    return bool(machine.spmc.memory.shares)
-
-
-def _any_borrower_probe(machine: Machine) -> bool:
-    vm = guest(machine)
-    share(vm, transaction(vm, receiver=vm.id))
-    return bool(machine.spmc.calls(FFA.MEM_SHARE_64))
-
-
 def _any_borrower(system: System, call: Call) -> Iterator[Plan]:
     """The SPMC is asked, and does not know that borrower."""
     caller = system.guest(call.caller)
@@ -216,31 +169,14 @@ def _any_borrower(system: System, call: Call) -> Iterator[Plan]:
 
 
 DEVIATIONS = [
-    Deviation(
-        "does not reclaim what a dead guest shared",
-        _keeps_probe,
-        leaves=r"still shares|memory that Xen still holds",
-    ),
-    Deviation("asks the SPMC to share with a guest", _any_borrower_probe, does=_any_borrower),
-    Deviation("FFA_SUCCESS, handle 0, for a descriptor longer than TX", _long_probe, does=_long),
-    Deviation("drops the tag: the SP that retrieves with it is refused", _tag_probe, sees=_tag),
-    Deviation("ignores the flags of a memory transaction", _flags_probe, sees=_flags),
-    Deviation("FFA_MEM_SHARE_32 reads all of x3 as the buffer's address", _x3_probe, does=_x3),
-    Deviation(
-        "takes access descriptors that are not 16-byte aligned", _misaligned_probe, sees=_misaligned
-    ),
-    Deviation(
-        "an access descriptor of size 0 at the end of TX is read from behind it",
-        crashes(_behind_probe, r"/ffa_shm\.c|/ffa\.c"),
-        sees=_short,
-        ends=_behind,
-    ),
-    Deviation(
-        "reads a region that is not aligned, as --sanitize=undefined sees",
-        crashes(_odd_probe, r"/ffa_shm\.c|/ffa\.c"),
-        ends=_odd,
-    ),
-    Deviation(
-        "shares the page around an address that is not page aligned", _rounded_probe, sees=_rounded
-    ),
+    Deviation(KEEPS_SHARES, leaves=r"still shares|memory that Xen still holds"),
+    Deviation(ASKS_FOR_A_GUEST, does=_any_borrower),
+    Deviation(TAKES_MORE_THAN_TX, does=_long),
+    Deviation(DROPS_TAG, sees=_tag),
+    Deviation(IGNORES_SHARE_FLAGS, sees=_flags),
+    Deviation(READS_ALL_OF_X3, does=_x3),
+    Deviation(TAKES_MISALIGNED_ACCESS, sees=_misaligned),
+    Deviation(READS_BEHIND_TX, sees=_short, ends=_behind),
+    Deviation(READS_AN_ODD_REGION, ends=_odd),
+    Deviation(ROUNDS_RANGES, sees=_rounded),
 ]

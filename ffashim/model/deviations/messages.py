@@ -6,11 +6,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
-from ffashim import capabilities
+from ffashim.defects.messages import (
+    ABORTS_IDLE,
+    ABORTS_INTERRUPTED,
+    ANSWERS_AS_WIDE_AS_ASKED,
+    ECHOES_W1,
+    PASSES_ON_FRAMEWORK_MESSAGES,
+    PASSES_ON_NOTHING,
+    PASSES_ON_WHAT_WRAPS,
+    READS_MISSING_TX,
+    TELLS_ANYBODY,
+)
 from ffashim.ffa import FFA, ID_SECURE, MSG_FLAG_FRAMEWORK, PAGE_SIZE, FfaError
-from ffashim.machine import Machine
 from ffashim.model.contents import HEADER_1_1
 from ffashim.model.deviation import Deviation
 from ffashim.model.deviations.changes import with_register
@@ -20,24 +28,10 @@ from ffashim.model.outcome import Outcome, error, high, success
 from ffashim.model.registers import ALL, LOW, Allowed, Call, exactly
 from ffashim.model.rules import exists
 from ffashim.model.state import System
-from ffashim.spmc.replies import interrupt
-from ffashim.traffic import SP, crashes, direct, guest, send2
-from ffashim.vm import Vm
 
 DIRECT = (FFA.MSG_SEND_DIRECT_REQ_32, FFA.MSG_SEND_DIRECT_REQ_64)
 PASSED = frozenset({FFA.ERROR, FFA.SUCCESS_32, FFA.SUCCESS_64, *RESPONSE.values()})
 """Answers to a direct request that are told as they are."""
-
-
-def _framework_probe(machine: Machine) -> bool:
-    vm = guest(machine, buffers=False)
-    direct_to(vm, MSG_FLAG_FRAMEWORK | 4)
-    return any(each.rule == "framework-from-vm" for each in machine.spmc.violations)
-
-
-def direct_to(vm: Vm, flags: int) -> None:
-    """Send a direct request with flags."""
-    vm.smc(FFA.MSG_SEND_DIRECT_REQ_32, vm.id << 16 | SP, flags)
 
 
 def _framework(system: System, call: Call) -> Iterator[Plan]:
@@ -69,11 +63,6 @@ def _aborted(system: System, call: Call) -> Outcome:
     return with_register(error(system, call, "", FfaError.ABORTED), 1, exactly(call.w(1)))
 
 
-def _abort_probe(machine: Machine) -> bool:
-    machine.spmc.messages.handle(SP, lambda _request: interrupt(SP))
-    return direct(guest(machine)).error is FfaError.ABORTED
-
-
 def _abort(system: System, call: Call) -> Iterator[Plan]:
     def then(now: System, answer: Answer) -> Iterator[Plan]:
         if answer[0] & LOW in SUSPENDED:
@@ -83,22 +72,12 @@ def _abort(system: System, call: Call) -> Iterator[Plan]:
     return _requested(system, call, then)
 
 
-def _echoes_probe(machine: Machine) -> bool:
-    vm = guest(machine, buffers=False)
-    machine.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).reply(FFA.RX_RELEASE)
-    return direct(vm).x1 != 0
-
-
 def _echoes(system: System, call: Call) -> Iterator[Plan]:
     def then(now: System, answer: Answer) -> Iterator[Plan]:
         if answer[0] not in PASSED and answer[0] & LOW not in SUSPENDED:
             yield _aborted(now, call)
 
     return _requested(system, call, then)
-
-
-def _width_probe(machine: Machine) -> bool:
-    return guest(machine, buffers=False).smc(FFA.MSG_SEND_DIRECT_REQ_64, SP).x2 >> 32 != 0
 
 
 def _width(system: System, call: Call) -> Iterator[Plan]:
@@ -118,26 +97,9 @@ def _widened(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]
         yield with_register(outcome, 2, Allowed(wide, "status of 64 bits"))
 
 
-def _idle_probe(machine: Machine) -> bool:
-    if FFA.RUN not in capabilities.handled(machine):
-        return False
-    machine.boot()
-    return guest(machine, buffers=False).smc(FFA.RUN, SP << 16).error is FfaError.ABORTED
-
-
 def _idle(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
     if call.fid == FFA.RUN and FFA.MSG_WAIT in outcome.registers[0]:
         yield error(outcome.after, call, "", FfaError.ABORTED)
-
-
-def _tells_probe(machine: Machine) -> bool:
-    if FFA.RUN not in capabilities.handled(machine):
-        return False
-    machine.boot()
-    one, two = guest(machine, buffers=False), guest(machine, buffers=False)
-    machine.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).delay(1)
-    direct(one, 0x5EC)
-    return 0x5EC in two.smc(FFA.RUN, SP << 16)
 
 
 def _tells(system: System, call: Call) -> Iterator[Plan]:
@@ -158,11 +120,6 @@ def _tells(system: System, call: Call) -> Iterator[Plan]:
 def _no_tx(system: System, call: Call) -> bool:
     """Before anything else, whatever the SPMC has and whatever version was agreed on."""
     return call.fid == FFA.MSG_SEND2 and system.guest(call.caller).buffers is None
-
-
-def _takes(machine: Machine, **fields: Any) -> bool:
-    machine.spmc.on(FFA.MSG_SEND2).reply(FFA.SUCCESS_32)
-    return send2(guest(machine), SP, **fields).ok
 
 
 def sent_anyway(
@@ -193,43 +150,13 @@ def _wraps(system: System, call: Call) -> Iterator[Plan]:
 
 
 DEVIATIONS = [
-    Deviation(
-        "passes on framework messages of guests",
-        _framework_probe,
-        does=_framework,
-        forbidden="framework-from-vm",
-    ),
-    Deviation(
-        "ABORTED for an SP that was preempted: it cannot be resumed, and stays busy",
-        _abort_probe,
-        does=_abort,
-    ),
-    Deviation(
-        "FFA_ERROR holds the request's w1 where the SPMC's answer is none",
-        _echoes_probe,
-        does=_echoes,
-    ),
-    Deviation(
-        "an answer is as wide as the request: error codes of 64 bits, messages cut to 32",
-        _width_probe,
-        does=_width,
-        says=_widened,
-    ),
-    Deviation("ABORTED where an idle SP answers FFA_MSG_WAIT", _idle_probe, says=_idle),
-    Deviation(
-        "a guest that runs an SP gets the answer meant for another guest",
-        _tells_probe,
-        does=_tells,
-    ),
-    Deviation(
-        "reads TX of a guest that has none: a NULL pointer, and the end of the host",
-        crashes(lambda machine: guest(machine, buffers=False).smc(FFA.MSG_SEND2), "/ffa_msg.c"),
-        ends=_no_tx,
-    ),
-    Deviation("passes on an empty message", lambda machine: _takes(machine, size=0), does=_empty),
-    Deviation(
-        "passes on a size that wraps around",
-        lambda machine: _takes(machine, offset=0xFFFF_FFF0, size=0x20),
-        does=_wraps,
-    ),
+    Deviation(PASSES_ON_FRAMEWORK_MESSAGES, does=_framework, forbidden="framework-from-vm"),
+    Deviation(ABORTS_INTERRUPTED, does=_abort),
+    Deviation(ECHOES_W1, does=_echoes),
+    Deviation(ANSWERS_AS_WIDE_AS_ASKED, does=_width, says=_widened),
+    Deviation(ABORTS_IDLE, says=_idle),
+    Deviation(TELLS_ANYBODY, does=_tells),
+    Deviation(READS_MISSING_TX, ends=_no_tx),
+    Deviation(PASSES_ON_NOTHING, does=_empty),
+    Deviation(PASSES_ON_WHAT_WRAPS, does=_wraps),
 ]

@@ -6,17 +6,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ffashim.defects.versions import (
+    ANSWERS_A_CHANGE,
+    CHANGES_LATE,
+    ECHOES_THE_VERSION,
+    SERVES_WITHOUT_VERSION,
+    TAKES_BIT_31,
+)
 from ffashim.ffa import FFA, V1_0, V1_1, FfaError, Version
-from ffashim.ffa import PARTITION_INFO_COUNT_ONLY as COUNT
-from ffashim.machine import Machine
 from ffashim.model.deviation import Deviation
 from ffashim.model.deviations.changes import Seen, same, with_arguments, with_register
 from ffashim.model.exchange import Plan
 from ffashim.model.outcome import Outcome, error, high
-from ffashim.model.registers import LOW, Call, answer, exactly
+from ffashim.model.registers import Call, answer, exactly
 from ffashim.model.state import System
 from ffashim.model.version import MBZ
-from ffashim.testing import serves_without_version
 
 
 def _unsaid(system: System, call: Call) -> Seen:
@@ -34,10 +38,6 @@ def _unsaid(system: System, call: Call) -> Seen:
     if guest.version is None and call.fid != FFA.VERSION:
         for version in (V1_0, V1_1):
             yield system.having(replace(guest, version=version)), call, restore
-
-
-def _bit_31_probe(machine: Machine) -> bool:
-    return machine.create_vm().smc(FFA.VERSION, MBZ | 0x1_0001).fid != LOW
 
 
 def _bit_31(system: System, call: Call) -> Seen:
@@ -61,19 +61,9 @@ def _no_count(system: System, call: Call) -> Iterator[Plan]:
         yield error(system.settled(guest), call, "", FfaError.INVALID_PARAMETERS)
 
 
-def _change_probe(machine: Machine) -> bool:
-    return machine.create_vm("1.1").smc(FFA.VERSION, 0x1_0000).fid != LOW
-
-
 def _change(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
     if call.fid == FFA.VERSION and system.guest(call.caller).settled:
         yield _told(system, call)
-
-
-def _late_probe(machine: Machine) -> bool:
-    vm = machine.create_vm("1.1")
-    vm.smc(FFA.VERSION, 0x1_0000)
-    return not vm.smc(FFA.PARTITION_INFO_GET, x5=COUNT).ok
 
 
 def _late(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
@@ -82,10 +72,6 @@ def _late(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
         version = max(V1_0, min(Version.parse(call.w(1)), system.profile.version))
         yield _told(system.having(replace(guest, version=version)), call)
         yield _told(system.having(replace(guest, version=system.profile.version)), call)
-
-
-def _echo_probe(machine: Machine) -> bool:
-    return machine.create_vm().smc(FFA.VERSION, 0x1_0000).fid == 0x1_0000
 
 
 def _echo(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
@@ -105,26 +91,9 @@ def _told(after: System, call: Call) -> Outcome:
 
 
 DEVIATIONS = [
-    Deviation(
-        "serves calls of a guest that has negotiated no version",
-        serves_without_version,
-        sees=_unsaid,
-    ),
-    Deviation(
-        "a version with bit 31 set, which must be zero, is accepted",
-        _bit_31_probe,
-        sees=_bit_31,
-        does=_no_count,
-        silent=True,
-    ),
-    Deviation("a change of version after other calls is not refused", _change_probe, says=_change),
-    Deviation(
-        "the version changes in the middle of a guest's life", _late_probe, says=_late, silent=True
-    ),
-    Deviation(
-        "answers with the version asked for, not with the one it implements",
-        _echo_probe,
-        says=_echo,
-        silent=True,
-    ),
+    Deviation(SERVES_WITHOUT_VERSION, sees=_unsaid),
+    Deviation(TAKES_BIT_31, sees=_bit_31, does=_no_count, silent=True),
+    Deviation(ANSWERS_A_CHANGE, says=_change),
+    Deviation(CHANGES_LATE, says=_late, silent=True),
+    Deviation(ECHOES_THE_VERSION, says=_echo, silent=True),
 ]

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Defects of FFA_FEATURES, and of what Xen believes that the SPMC has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ffashim.defaults import default_spmc
+from ffashim.defects import Defect
+from ffashim.ffa import FFA, FfaError
+from ffashim.machine import DomainError, Machine
+from ffashim.spmc import Spmc
+from ffashim.traffic import SP, guest
+from ffashim.vm import Vm
+
+
+def _reports(vm: Vm, what: int) -> bool:
+    return vm.smc(FFA.FEATURES, what).ok
+
+
+HIDES_INTERRUPT = Defect(
+    "FFA_INTERRUPT is not reported, though direct requests are answered with it",
+    lambda machine: not _reports(machine.create_vm("1.1"), FFA.INTERRUPT),
+)
+
+MINDS_SBZ = Defect(
+    "registers that should be zero are checked, the specification has them ignored",
+    lambda machine: not machine.create_vm("1.1").smc(FFA.FEATURES, FFA.ID_GET, 0, 1).ok,
+)
+
+PROMISES_SMC64 = Defect(
+    "64-bit function IDs are reported to 32-bit guests",
+    lambda machine: _reports(machine.create_vm("1.1", bits=32), FFA.RXTX_MAP_64),
+)
+
+
+def _reports_set_in_vain(machine: Machine) -> bool:
+    vm = machine.create_vm("1.1")
+    set_one = vm.smc(FFA.NOTIFICATION_SET, vm.id << 16 | SP, 0, 1)
+    return _reports(vm, FFA.NOTIFICATION_SET) and set_one.error is FfaError.NOT_SUPPORTED
+
+
+REPORTS_SET_IN_VAIN = Defect(
+    "NOTIFICATION_SET is reported, yet none can be set: the sender's ID is"
+    " taken for the receiver's",
+    _reports_set_in_vain,
+)
+
+
+# --- what the SPMC has not -----------------------------------------------------------------------
+
+FORWARDED = (
+    FFA.MSG_SEND_DIRECT_REQ_32, FFA.MSG_SEND_DIRECT_REQ_64, FFA.MSG_SEND_DIRECT_REQ2, FFA.RUN,
+    FFA.MEM_SHARE_64, FFA.MEM_RECLAIM, FFA.MSG_SEND2, FFA.NOTIFICATION_BIND,
+    FFA.NOTIFICATION_UNBIND, FFA.NOTIFICATION_SET, FFA.NOTIFICATION_GET,
+)  # fmt: skip
+"""What only an SPMC can do for a guest, but for what Xen does between guests."""
+BETWEEN_GUESTS = (FFA.MSG_SEND2, FFA.NOTIFICATION_GET)
+"""What Xen does between guests: messages, and news of them."""
+IN_VAIN = "reports to guests what the SPMC has not"
+
+
+def _reports_in_vain(abi: FFA) -> Callable[[Machine], bool]:
+    def probe(machine: Machine) -> bool:
+        if abi in BETWEEN_GUESTS and machine.extension.enabled("FFA_VM_TO_VM"):
+            return False
+        world = default_spmc(machine.extension)
+        machine.boot(Spmc(world.version, world.state.partitions, features_off=[abi]))
+        try:
+            return _reports(guest(machine, buffers=False), abi)
+        except DomainError:
+            return False  # it wants an SPMC that has it
+
+    return probe
+
+
+REPORTS_IN_VAIN = {abi: Defect(IN_VAIN, _reports_in_vain(abi)) for abi in FORWARDED}
+"""By function: a tree may be right of some."""
+
+CALLS_IN_VAIN = "calls what the SPMC says it has not"
+"""Of one function and of another, where they are needed: the tests have probes of their own."""
