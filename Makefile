@@ -5,6 +5,7 @@
 #   make setup    the set-up alone: .venv, packages, Xen's source
 #   make lint     ruff and mypy
 #   make bench    the benchmarks
+#   make docs     the documentation as a site, into site/
 #   make mutants  how many small mistakes in the mediator the suite notices, of a sample
 #   make clean    remove all that the targets above made in this tree
 #
@@ -21,9 +22,9 @@ FETCHED := $(VENV)/fetched
 export XEN PYTHON
 WITH_XEN = $${XEN:+--xen "$$XEN"}
 
-.PHONY: help setup run test lint bench mutants clean FORCE
+.PHONY: help setup run test lint bench docs mutants clean FORCE
 help:
-	@sed -n 's/^# \{0,1\}//;3,14p' Makefile
+	@sed -n 's/^# \{0,1\}//;3,15p' Makefile
 
 # A tree of the user's own needs no other to be fetched.
 setup: $(INSTALLED) $(if $(XEN),,$(FETCHED))
@@ -41,17 +42,24 @@ lint: $(INSTALLED)
 bench: setup
 	@$(BIN)/python -m pytest -q benchmarks -p no:xdist $(WITH_XEN) $(ARGS)
 
+docs: $(VENV)/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict $(ARGS)
+
 # ARGS="--sample 0" takes them all.
 mutants: setup
 	@$(BIN)/python -m ffashim mutants --sample 200 $(WITH_XEN) $(ARGS)
 
 clean:
-	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(FETCHED): $(INSTALLED) $(wildcard xen_src/*)
 	@$(BIN)/python -m ffashim source $(WITH_XEN)
 	@touch $@
+
+# Nobody else needs what builds the site.
+$(VENV)/docs: $(INSTALLED)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[docs]' && touch $@
 
 # The stamp holds this tree's path: an environment that was moved or copied is made anew.
 ifneq ($(file <$(INSTALLED)),$(CURDIR))
