@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ffashim.capabilities import missing
 from ffashim.defaults import default_spmc
 from ffashim.defects import Defect
 from ffashim.ffa import FFA, FfaError
@@ -62,7 +63,7 @@ IN_VAIN = "reports to guests what the SPMC has not"
 
 def _reports_in_vain(abi: FFA) -> Callable[[Machine], bool]:
     def probe(machine: Machine) -> bool:
-        if abi in BETWEEN_GUESTS and machine.extension.enabled("FFA_VM_TO_VM"):
+        if abi in BETWEEN_GUESTS and missing(machine, messages=True) is None:
             return False
         world = default_spmc(machine.extension)
         machine.boot(Spmc(world.version, world.state.partitions, features_off=[abi]))

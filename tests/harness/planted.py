@@ -148,7 +148,7 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
     case 23: p = plant_map(d, addr, &pg); put_page(pg); p[8] = 1; break;
     case 24: xzalloc_array(char, 40); break;
     case 25: write_lock(&plant_rw); write_lock(&plant_rw); break;
-    case 26: *(volatile int *)0x123456789000UL = 1; break;
+    case 26: *(volatile int *)0x456789abc000UL = 1; break;
     case 27:
     {
         const struct arm_smccc_1_2_regs arg = { .a0 = FFA_ID_GET };

@@ -53,7 +53,7 @@ def test_a_conversation_is_made_as_short_as_can_be(xen: Machine) -> None:
     short = reduced(xen, [], found.value)
     assert short.kind == found.value.kind
     assert str(short).splitlines()[-3:] == [
-        "    pair = Pair(xen, partitions=2)",
+        "    pair = Pair(xen)",
         "    guest_1 = pair.guest(32, vcpus=2, domid=2)",
         "    pair.call(guest_1, FFA.VERSION)",
     ]
