@@ -33,7 +33,7 @@ run: setup
 	@$(BIN)/python -m ffashim run $(WITH_XEN) $(ARGS)
 
 test: setup
-	@FFASHIM_EXAMPLES=$${FFASHIM_EXAMPLES:-1000} \
+	@FFASHIM_EXAMPLES=$${FFASHIM_EXAMPLES:-500} \
 	    $(BIN)/python -m pytest -q -n auto --dist worksteal $(WITH_XEN) $(ARGS)
 
 lint: $(INSTALLED)

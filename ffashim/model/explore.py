@@ -47,7 +47,7 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(100, 30, again=True),
+    "quick": Effort(60, 30, again=True),
     "ci": Effort(50, 40, seconds=600),
     "night": Effort(200, 50, seconds=8 * 3600, resumes=True, goes_on=True),
 }
