@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ffashim.capabilities import missing
+from ffashim import capabilities
 from ffashim.defaults import default_spmc
 from ffashim.defects import Defect
 from ffashim.ffa import FFA, FfaError
@@ -56,14 +56,21 @@ FORWARDED = (
     FFA.NOTIFICATION_UNBIND, FFA.NOTIFICATION_SET, FFA.NOTIFICATION_GET,
 )  # fmt: skip
 """What only an SPMC can do for a guest, but for what Xen does between guests."""
-BETWEEN_GUESTS = (FFA.MSG_SEND2, FFA.NOTIFICATION_GET)
-"""What Xen does between guests: messages, and news of them."""
 IN_VAIN = "reports to guests what the SPMC has not"
+
+
+def done_by_xen(machine: Machine, abi: FFA) -> bool:
+    """Tell whether a tree does something for guests without the SPMC: messages, and news of them.
+
+    The machine must be booted afterwards.
+    """
+    between_guests = abi in (FFA.MSG_SEND2, FFA.NOTIFICATION_GET)
+    return between_guests and capabilities.missing(machine, messages=True) is None
 
 
 def _reports_in_vain(abi: FFA) -> Callable[[Machine], bool]:
     def probe(machine: Machine) -> bool:
-        if abi in BETWEEN_GUESTS and missing(machine, messages=True) is None:
+        if done_by_xen(machine, abi):
             return False
         world = default_spmc(machine.extension)
         machine.boot(Spmc(world.version, world.state.partitions, features_off=[abi]))

@@ -8,17 +8,17 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from ffashim import FFA, DomainError, FfaError, Machine, SecurePartition, Spmc, Vm
-from ffashim.capabilities import highest_version, missing
+from ffashim.capabilities import highest_version
 from ffashim.defaults import default_spmc
 from ffashim.defects import crashes
 from ffashim.defects.buffers import HIDES_BUFFERS
 from ffashim.defects.discovery import DROPS_64_PARTITIONS, STRIDES_AT_BOOT
 from ffashim.defects.features import (
-    BETWEEN_GUESTS,
     CALLS_IN_VAIN,
     FORWARDED,
     IN_VAIN,
     REPORTS_IN_VAIN,
+    done_by_xen,
 )
 from ffashim.faults import XenAccess, XenAssertion
 from ffashim.ffa import ID_SECURE, Feature, Version
@@ -319,10 +319,6 @@ def reports(vm: Vm, abi: FFA) -> bool:
     reply = vm.smc(FFA.FEATURES, abi)
     assert reply.ok or reply.error is FfaError.NOT_SUPPORTED
     return reply.ok
-
-
-def done_by_xen(xen: Machine, abi: FFA) -> bool:
-    return abi in BETWEEN_GUESTS and missing(xen, messages=True) is None
 
 
 def tells_that_there_is_nothing(xen: Machine, abi: FFA) -> bool:
