@@ -74,7 +74,7 @@ REASONS: Sequence[Reason] = (
     ),
     Reason(
         "whether the SPMC reports FFA_VERSION is asked, and then used for nothing",
-        ("ffa_probe/constant/745f1215",),
+        ("ffa_probe/constant/745f1215", "ffa_probe_fw/constant/28056327"),
     ),
     Reason(
         "where Xen's own pages come from is below the mediator",
@@ -133,6 +133,10 @@ REASONS: Sequence[Reason] = (
     Reason(
         "never reached: so many partitions as Xen takes always fit into a page",
         ("ffa_get_sp_partinfo/check/f92a1e3c",),
+    ),
+    Reason(
+        "there are two messages, and both are known",
+        ("ffa_direct_req_send_vm/condition/415201be",),
     ),
     Reason(
         "an SPMC returns no bitmap that it was not asked for",
