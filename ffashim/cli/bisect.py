@@ -32,9 +32,7 @@ def bisect(
         Path | None,
         typer.Argument(metavar="[FILE]", help="Tests of your own. Default: the suite."),
     ] = None,
-    keyword: Annotated[
-        str | None, typer.Option("-k", metavar="EXPR", help="Which tests, as in pytest.")
-    ] = None,
+    keyword: options.Keyword = None,
     config: options.Config = None,
     cc: options.Cc = None,
 ) -> None:

@@ -36,10 +36,7 @@ def check(
     config: options.Config = None,
     cc: options.Cc = None,
     sanitize: options.Sanitize = None,
-    keyword: Annotated[
-        str | None,
-        typer.Option("-k", metavar="EXPR", help="Only the tests that match, as in pytest."),
-    ] = None,
+    keyword: options.Keyword = None,
     workers: Annotated[
         str | None,
         typer.Option("-n", metavar="N", help="In N processes, or auto: one a core."),

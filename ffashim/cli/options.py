@@ -49,6 +49,10 @@ Config = Annotated[
         help="A Kconfig symbol's value, such as FFA_VM_TO_VM=y or DEBUG=n. Repeatable.",
     ),
 ]
+Keyword = Annotated[
+    str | None,
+    typer.Option("-k", metavar="EXPR", help="Only the tests that match, as in pytest."),
+]
 Cc = Annotated[
     str | None,
     typer.Option("--cc", metavar="CMD", help="The C compiler. Default: $CC, cc, gcc or clang."),

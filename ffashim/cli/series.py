@@ -60,10 +60,7 @@ def series(
     config: options.Config = None,
     cc: options.Cc = None,
     sanitize: options.Sanitize = None,
-    keyword: Annotated[
-        str | None,
-        typer.Option("-k", metavar="EXPR", help="Only the tests that match, as in pytest."),
-    ] = None,
+    keyword: options.Keyword = None,
     effort: Annotated[
         Name,
         typer.Option(

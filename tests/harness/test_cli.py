@@ -7,14 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from commands import Done, ffashim
 
-from ffashim import cli, errors
+from ffashim import errors
 from ffashim.cli import options
 
 COMMANDS = (
@@ -22,23 +20,6 @@ COMMANDS = (
     "cache",
 )  # fmt: skip
 ON_A_TREE = ("check", "run", "shell", "mutants", "source", "build")
-
-
-class Done(NamedTuple):
-    returncode: int | str | None
-    stdout: str
-    stderr: str
-
-
-def ffashim(*arguments: str) -> Done:
-    """Run the command in this process."""
-    with (
-        redirect_stdout(StringIO()) as stdout,
-        redirect_stderr(StringIO()) as stderr,
-        pytest.raises(SystemExit) as end,
-    ):
-        cli.main(arguments)
-    return Done(end.value.code, stdout.getvalue(), stderr.getvalue())
 
 
 @pytest.fixture(autouse=True)

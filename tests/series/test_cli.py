@@ -4,48 +4,27 @@
 from __future__ import annotations
 
 import importlib.util
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from commands import ffashim
 from repositories import Repo
-
-from ffashim import cli
-
-
-class Done(NamedTuple):
-    status: int | str | None
-    output: str
-    errors: str
-
-
-def ffashim(*arguments: str) -> Done:
-    """Run the command in this process."""
-    with (
-        redirect_stdout(StringIO()) as output,
-        redirect_stderr(StringIO()) as errors,
-        pytest.raises(SystemExit) as end,
-    ):
-        cli.main(arguments)
-    return Done(end.value.code, output.getvalue(), errors.getvalue())
 
 
 def refused(told: str, *arguments: str) -> None:
     done = ffashim(*arguments)
-    assert done.status == 2, done.output
-    assert done.errors.startswith("error: ")
-    assert told in done.errors
-    assert "Traceback" not in done.errors
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_series_of_documentation_is_sound_and_its_summary_can_be_piped(repo: Repo) -> None:
     repo.document("Tell of it")
     done = ffashim("series", f"{repo.path}@HEAD~1..", "--text", "-")
-    assert done.status == 0, done.errors
-    assert done.output.startswith("ffashim series: HEAD~1..")
-    assert "1/1 Tell of it\n  changes nothing that is compiled here" in done.output
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ffashim series: HEAD~1..")
+    assert "1/1 Tell of it\n  changes nothing that is compiled here" in done.stdout
 
 
 def test_an_option_of_no_commit_is_refused(repo: Repo) -> None:
