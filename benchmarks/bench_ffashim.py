@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ffashim import FFA, FfaError, Machine, loader
+from ffashim.baseline import machine_of
 from ffashim.defaults import default_spmc
 from ffashim.descriptors import CompositeRegion, Constituent
 from ffashim.ffa import V1_1
@@ -39,7 +40,7 @@ def tree(pytestconfig: pytest.Config) -> Tree:
 @pytest.fixture(scope="module")
 def machine(tree: Tree) -> Machine:
     """A machine without assertions, as shipped."""
-    return Machine(loader.build(tree, {"DEBUG": "n"}))
+    return machine_of(loader.build(tree, {"DEBUG": "n"}))
 
 
 def best(
@@ -105,7 +106,7 @@ def test_the_checks_of_each_call(tree: Tree, claim: Any) -> None:
     """`vm.smc()` of the call that does least, over the same in a build without the checks."""
     settings = {"DEBUG": "n"}
     plain = [loader.build(tree, settings, cc=f"cc{flag}") for flag in ("", " -DFFASHIM_UNCHECKED")]
-    vms = [Machine(extension).boot().create_vm("1.1") for extension in plain]
+    vms = [machine_of(extension).boot().create_vm("1.1") for extension in plain]
     smc, loop = [1.0, 1.0], [1.0, 1.0]
     for _ in range(100):  # in turn, and short: whatever else runs meets both
         for n, vm in enumerate(vms):
