@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 from planted import plant
 
-from ffashim import Machine, loader
+from ffashim import Machine, loader, paths
 from ffashim.source import Tree, resolve, resolve_default
 
 
@@ -17,6 +18,14 @@ def interrupts() -> None:
     """Let Ctrl-C be heard, by what the tests start too: a shell's background jobs ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache() -> Iterator[None]:
+    """Name the cache that everybody uses before a test moves HOME, as `pytester` does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FFASHIM_CACHE", str(paths.cache_dir()))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from planted import plant
 
-from ffashim import paths
 from ffashim.errors import PatchError
 from ffashim.source import Tree, resolve
 
@@ -55,8 +54,6 @@ CRASHES = """
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a test file of a user's."""
-    # pytester moves HOME; the cache of builds shall be the one that everybody uses.
-    monkeypatch.setenv("FFASHIM_CACHE", str(paths.cache_dir()))
     monkeypatch.setenv("PYTHONPATH", "")
 
     def run(body: str, *args: object) -> pytest.RunResult:

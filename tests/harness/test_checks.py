@@ -10,7 +10,7 @@ import pytest
 from planted import plant
 from planted_checks import Slip
 
-from ffashim import FFA, Machine, Points, ending, faults, paths
+from ffashim import FFA, Machine, Points, ending, faults
 from ffashim.alarms import Alarm, AlarmKind
 from ffashim.machine import Point
 from ffashim.source import Tree
@@ -208,7 +208,6 @@ def test_what_a_guest_or_the_spmc_brings_is_not_disclosed(planted: Machine, gues
 def test_a_test_fails_of_what_it_did_not_ask_for(
     pytester: pytest.Pytester, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FFASHIM_CACHE", str(paths.cache_dir()))
     monkeypatch.setenv("PYTHONPATH", "")
     pytester.makepyfile(
         f"""

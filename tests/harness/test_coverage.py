@@ -14,7 +14,7 @@ import pytest
 from planted import Plant, plant
 from trees import need
 
-from ffashim import FFA, Machine, XenFault, loader, paths
+from ffashim import FFA, Machine, XenFault, loader
 from ffashim.coverage import gcov, union, unreached
 from ffashim.coverage.changes import changed_lines
 from ffashim.coverage.gcov import Document
@@ -226,7 +226,7 @@ def reported(tree: Tree, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
             *("--dist=each", "--tx=2*popen", "--rootdir=.", "test_own.py"),
         ],
         cwd=home,
-        env={**os.environ, "FFASHIM_CACHE": str(paths.cache_dir()), "PYTHONPATH": ""},
+        env={**os.environ, "PYTHONPATH": ""},
         capture_output=True,
         text=True,
         check=False,
@@ -337,7 +337,6 @@ def test_a_report_that_fails_is_told_and_fails_the_run(
     (broken / "__init__.py").touch()
     (broken / "__main__.py").write_text("import sys\nsys.exit('(ERROR) it is broken')\n")
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
-    monkeypatch.setenv("FFASHIM_CACHE", str(paths.cache_dir()))
     pytester.makepyfile("def test_it(xen): pass")
     result = pytester.runpytest_subprocess(f"--xen={tree.root}", "--cc=gcc", "--coverage-dir=out")
     result.stdout.fnmatch_lines(

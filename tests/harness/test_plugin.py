@@ -17,10 +17,6 @@ Run = Callable[..., pytest.RunResult]
 @pytest.fixture
 def run(pytester: pytest.Pytester, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a test file of a user's on the tree under test, one variant of it."""
-    # pytester moves HOME; the cache of builds shall be the one that everybody uses.
-    from ffashim import paths
-
-    monkeypatch.setenv("FFASHIM_CACHE", str(paths.cache_dir()))
     monkeypatch.setenv("PYTHONPATH", "")
 
     def run(body: str, *args: str) -> pytest.RunResult:
