@@ -123,7 +123,7 @@ class Conversations(RuleBasedStateMachine):
 
     def guest(self, vm: Vm) -> Guest:
         """Return what the model knows of a guest: in one of the states that it may be in."""
-        return next(iter(self.pair.states)).guest(vm.id)
+        return self.pair.states[0].guest(vm.id)
 
     def say(self, vm: Vm, registers: Sequence[int], vcpu: int = 0, scarce: int = 0) -> Reply | None:
         """Make a call that the model knows."""
@@ -281,7 +281,7 @@ class Conversations(RuleBasedStateMachine):
     @rule(who=whose, start=inputs.starts, off=st.sampled_from([0, 0, 0, 1, 0xFFFF]))
     def read_on_with_the_tag(self, who: int, start: int, off: int) -> None:
         """A window somewhere in the middle."""
-        tag = next(iter(self.pair.states)).tag or 0
+        tag = self.pair.states[0].tag or 0
         fid = FFA.PARTITION_INFO_GET_REGS
         self.say(self.vm(who), [fid, 0, 0, start | (tag + off & 0xFFFF) << 16])
 

@@ -138,14 +138,14 @@ def _got(system: System, guest: Guest, call: Call, told: Answer) -> Iterator[Out
         yield Outcome(registers, system.having(replace(after, news=news)), "17.6")
 
 
-def _left(news: frozenset[Source], flags: int) -> set[frozenset[Source]]:
+def _left(news: frozenset[Source], flags: int) -> tuple[frozenset[Source], ...]:
     """Of the secure world there is nothing more to tell once all of it was asked for. Before, the
     hypervisor does not know.
     """
     fewer = news - {Source.SECURE}
     if flags & BELOW == BELOW:
-        return {fewer}
-    return {news, fewer} if flags & BELOW else {news}
+        return (fewer,)
+    return (news, fewer) if flags & BELOW else (news,)
 
 
 @rule(FFA.NOTIFICATION_INFO_GET_32, FFA.NOTIFICATION_INFO_GET_64)

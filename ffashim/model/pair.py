@@ -133,8 +133,9 @@ class Pair:
         machine.boot(self.spmc)
         machine.forget_alarms()
         self._behave()
-        given_up = {System(profile)} if unwilling is not None else set()
-        self.states = frozenset({System(profile, _secure(self.spmc))} | given_up)
+        given_up = (System(profile),) if unwilling is not None else ()
+        self.states = _distinct((System(profile, _secure(self.spmc)), *given_up))
+        """How things may stand, in an order that is the same each time."""
         self.vms: list[Vm] = []
         """Guests that live."""
         self.calls = 0
@@ -206,7 +207,7 @@ class Pair:
         self._who[vm] = who
         vm.memory.allocate(RAM_PAGES)  # the test deals them out itself
         guest = Guest(vm.id, bits, (vm.memory.base, vm.memory.end), vcpus)
-        self.states = frozenset(state.having(guest) for state in self.states)
+        self.states = _distinct(state.having(guest) for state in self.states)
         self.vms.append(vm)
         return vm
 
@@ -228,7 +229,7 @@ class Pair:
         freed = vm.destroy()
         self._behave()
         self.vms.remove(vm)
-        self.states = frozenset(state.without(vm.id) for state in self.states)
+        self.states = _distinct(state.without(vm.id) for state in self.states)
         left = [] if freed else ["memory that Xen still holds"]
         left += self.spmc.residue(vm.id)
         if left and rule and rule.used:
@@ -275,7 +276,7 @@ class Pair:
         ))  # fmt: skip
 
     def _change(self, vm: Vm, change: Callable[[Guest], Guest]) -> None:
-        self.states = frozenset(state.having(change(state.guest(vm.id))) for state in self.states)
+        self.states = _distinct(state.having(change(state.guest(vm.id))) for state in self.states)
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -311,7 +312,7 @@ class Pair:
         return replies[0]
 
     def _tx(self, vm: Vm) -> bytes:
-        buffers = next(iter(self.states)).guest(vm.id).buffers
+        buffers = self.states[0].guest(vm.id).buffers
         return bytes(vm.memory.page(buffers.tx)) if buffers else b""
 
     def _ends(self, call: Call) -> str | None:
@@ -392,7 +393,7 @@ class Pair:
         )
         states = self.states
         if (filled := done[0]) is not None:
-            states = frozenset(_filled_below(state, filled) for state in states)
+            states = _distinct(_filled_below(state, filled) for state in states)
             # What the SPMC has written there is its own doing.
             theirs = {page: data for page, data in seen.after.items() if page[0] == filled}
             seen = replace(seen, before={**seen.before, **theirs})
@@ -458,9 +459,8 @@ class Pair:
             state: [each for plan in plans for each in match(call, plan, seen)]
             for state, plans in expected.items()
         }
-        after = {each.after for many in found.values() for each in many if isinstance(each, Fit)}
-        right = bool(after)
-        after |= self._deviate(call, seen, found, right)
+        after = [each.after for many in found.values() for each in many if isinstance(each, Fit)]
+        after += self._deviate(call, seen, found, right=bool(after))
         if not after:
             who = next(iter(expected)).guest(call.caller) if call.caller else None
             misfits = [each for many in found.values() for each in many if isinstance(each, Misfit)]
@@ -473,7 +473,7 @@ class Pair:
             # What is left of a guest, or told, depends on what an unwilling SPMC does and says.
             if alarm.kind in _ALARMS and not any(each.covers(alarm) for each in self._excused):
                 raise Disagreement(str(alarm), self.script)
-        self.states = frozenset(after)
+        self.states = _distinct(after)
 
     def _deviate(
         self,
@@ -481,20 +481,20 @@ class Pair:
         seen: Observation,
         found: Mapping[System, Sequence[Fit | Misfit]],
         right: bool,
-    ) -> set[System]:
+    ) -> list[System]:
         """Return how things may stand after a known defect; report it unless Xen was ``right``.
 
         In a state in which Xen was right only what a defect does in silence is looked for: it
         shows later on.
         """
-        after = set()
+        after = []
         for state, many in found.items():
             fits = any(isinstance(each, Fit) for each in many)
             used = self._silent if fits else self.deviations
             for plan in deviating(used, state, call) if used and call.caller else ():
                 for then in match(call, plan, seen):
                     if isinstance(then, Fit):
-                        after.add(then.after)
+                        after.append(then.after)
                         if not right:
                             self.known.update(then.known)
         return after
@@ -536,6 +536,10 @@ def _without_zeros(registers: Sequence[int]) -> list[int]:
     while len(shown) > 1 and not shown[-1]:
         shown.pop()
     return [named(shown[0]), *shown[1:]]
+
+
+def _distinct(states: Iterable[System]) -> tuple[System, ...]:
+    return tuple(dict.fromkeys(states))
 
 
 def _filled_below(state: System, endpoint: int) -> System:

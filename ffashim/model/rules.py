@@ -124,6 +124,7 @@ def _with_all_below(system: System) -> System:
     return replace(system, secure=replace(system.secure, calls=frozenset(FFA)))
 
 
-def _before_and_after(system: System, guest: Guest) -> set[System]:
+def _before_and_after(system: System, guest: Guest) -> tuple[System, ...]:
     """Whether a call that is not there makes the version final is left open (13.2.1)."""
-    return {system, system.settled(guest)}
+    settled = system.settled(guest)
+    return (system,) if settled == system else (system, settled)

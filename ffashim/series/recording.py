@@ -52,7 +52,7 @@ class Recording(Pair):
 
     def __init__(self, machine: Machine, *arguments: Any, **options: Any) -> None:
         super().__init__(machine, *arguments, **options)
-        self.states = frozenset()  # nothing is predicted of nothing
+        self.states = ()  # nothing is predicted of nothing
         self._reply: Reply | None = None
         self._others: list[str] = []
         self._known: dict[tuple[int, int], bytes] = {}
