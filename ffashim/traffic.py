@@ -39,6 +39,11 @@ def guest(machine: Machine, *, buffers: bool = True, bits: int = 64) -> Vm:
     return vm
 
 
+def one_bit_off(vm: Vm) -> list[int]:
+    """Endpoint IDs that a guest's own is taken for if a bit of it is not looked at."""
+    return [vm.id ^ 1 << bit for bit in range(16)]
+
+
 def soiled(*registers: int) -> tuple[int, ...]:
     """Arguments of a 32-bit call in registers whose upper halves hold something."""
     return tuple(value | UPPER for value in registers)

@@ -16,6 +16,7 @@ from ffashim import capabilities
 from ffashim.defects import Defect
 from ffashim.defects.buffers import HIDES_BUFFERS, TAKES_UNALIGNED
 from ffashim.defects.lifecycle import FORGETS_FAILED_VM
+from ffashim.defects.memory import DROPS_TAG
 from ffashim.machine import Machine
 from ffashim.mutants.source import Mutant
 
@@ -66,11 +67,19 @@ REASONS: Sequence[Reason] = (
     ),
     Reason(
         "a share that the SPMC answers by FFA_MEM_FRAG_RX fails, and its handle is dropped",
-        ("ffa_mem_share/argument/20e6bedd", "ffa_mem_share/condition/2eb5ff17"),
+        (
+            "ffa_mem_share/argument/20e6bedd",
+            "ffa_mem_share/condition/2eb5ff17",
+            "ffa_spmc_share/bound/797edf02",
+        ),
     ),
     Reason(
         "FF-A is given up at this point: nothing reads what is cleared",
-        ("uninit_subscribers/assignment/73d2676d", "ffa_probe/call/ec593a29"),
+        (
+            "uninit_subscribers/assignment/73d2676d",
+            "ffa_probe/call/ec593a29",
+            "ffa_rxtx_destroy/assignment/bbaaf9a4",
+        ),
     ),
     Reason(
         "whether the SPMC reports FFA_VERSION is asked, and then used for nothing",
@@ -85,8 +94,11 @@ REASONS: Sequence[Reason] = (
         within=("93d15e8f",),
     ),
     Reason(
-        "how often an SP that is not ready is asked before a timer is set is Xen's own choice",
-        ("ffa_direct_req_send_vm/constant/ad7a8e8b",),
+        "how often an SP that is not ready is asked before Xen gives up on it is Xen's own choice",
+        (
+            "ffa_direct_req_send_vm/constant/ad7a8e8b",
+            "ffa_direct_req_send_vm/constant/2919a671",
+        ),
     ),
     Reason(
         "which error an answer of the SPMC that is none becomes is not said",
@@ -128,7 +140,7 @@ REASONS: Sequence[Reason] = (
     ),
     Reason(
         "never reached: without its buffers for the SPMC Xen uses no firmware",
-        ("share_shm/error/684e5170",),
+        ("share_shm/error/684e5170", "ffa_rxtx_init/return/271cd424"),
     ),
     Reason(
         "never reached: so many partitions as Xen takes always fit into a page",
@@ -157,6 +169,44 @@ REASONS: Sequence[Reason] = (
     Reason(
         "whether an SPMC without FFA_MSG_SEND_DIRECT_REQ_32 is of any use is Xen's own choice",
         ("ffa_partinfo_init/clause/8a7eba52",),
+    ),
+    Reason(
+        "this tree drops the tag: what it reads of it is used for nothing",
+        ("read_mem_transaction/assignment/5c3e99f8*",),
+        defect=DROPS_TAG,
+    ),
+    Reason(
+        "flags that are all ones are no share's: to refuse them is as right",
+        ("read_mem_transaction/comparison/969f3399",),
+    ),
+    Reason(
+        "registers that should be zero and are not: the error is not said",
+        ("handle_features/error/3dd5fbb4",),
+    ),
+    Reason(
+        "an SPMC that has FFA_MSG_SEND2 is taken to have FFA_RX_ACQUIRE",
+        ("ffa_handle_msg_send2/error/5b9e475a",),
+    ),
+    Reason(
+        "never so: RX is a page at least, and an entry is smaller",
+        within=("567d9ff1",),
+    ),
+    Reason(
+        "a start that is not below the count is not below 0 either",
+        ("ffa_handle_partition_info_get_regs/clause/e8f20204",),
+    ),
+    Reason(
+        "there are never so many endpoints that the count has 16 bits",
+        ("ffa_handle_partition_info_get_regs/constant/ae723c63",),
+    ),
+    Reason(
+        "it is in memory that was zero when it was allocated",
+        ("ffa_domain_init/assignment/f3845619",),
+    ),
+    Reason(
+        "which CPU a timer runs on, and whether others may share an interrupt's line, shows to"
+        " nobody outside",
+        ("ffa_probe/constant/b8ca53db", "ffa_notif_init/constant/a6c901d5"),
     ),
     Reason(
         "what is cleared too much is written, or cleared, just behind",

@@ -28,6 +28,7 @@ from ffashim.testing import (
     secure_partitions,
     visible_to,
 )
+from ffashim.traffic import bind
 
 ABIS = [
     FFA.FEATURES,
@@ -536,9 +537,13 @@ def test_each_allocation_of_boot_may_fail(xen: Machine) -> None:
     alone = len(xen.heap)
     for nth in range(1, total + 1):
         world = failing(xen, nth)
+        assert len(world.calls(FFA.RXTX_UNMAP)) <= len(world.calls(FFA.RXTX_MAP_64))
         # Without partitions, what was allocated before is given back.
         if only_guests(xen) and not world.state.created:
             failing(xen, nth)
             assert len(xen.heap) == alone
         else:
-            assert alive(xen) is not None
+            vm = alive(xen)
+            assert vm is not None
+            # Nobody is notified without the interrupt that tells of it.
+            assert bind(vm, 1).ok == xen.irq_requested(world.sri)

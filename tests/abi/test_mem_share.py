@@ -511,6 +511,20 @@ def test_a_guest_shares_so_many_regions_at_once(vm: Vm) -> None:
     assert share(vm).ok
 
 
+@pytest.mark.spmc(version="1.1")
+def test_a_descriptor_that_fills_the_page_is_shared(xen: Machine, spmc: Spmc) -> None:
+    # So long that the SPMC's, which is laid out alike, fills Xen's own TX: 80 bytes, 16 a range.
+    vm = xen.create_vm("1.1", ram_pages=1024)
+    vm.map_rxtx()
+    every_other = [(vm.memory.allocate(2), 1) for _ in range(251)]
+    what = transaction(vm, *every_other)
+    assert len(what.encode(V1_1)) == PAGE
+    held = spmc.memory.shares[handle_of(share(vm, what))]
+    assert [each.base for each in held.ranges] == [
+        vm.memory.machine_address(address) for address, _ in every_other
+    ]
+
+
 def test_one_guests_limit_is_not_anothers(xen: Machine, vm: Vm) -> None:
     for _ in range(most_regions(vm)):
         assert share(vm).ok

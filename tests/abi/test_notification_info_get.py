@@ -12,7 +12,7 @@ from ffashim.defects import crashes
 from ffashim.defects.notifications import ANSWERS_IN_64_BITS
 from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.faults import XenAssertion
-from ffashim.ffa import NOTIF_GET_SP
+from ffashim.ffa import NOTIF_GET_SP, NOTIF_GET_SPM
 from ffashim.traffic import SP, bind, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_INFO_GET_64)
@@ -68,6 +68,12 @@ def test_what_was_not_collected_is_still_pending(vm: Vm, spmc: Spmc) -> None:
     spmc.notifications.notify(SP, vm.id, BITS, delay=True)
     spmc.notifications.rx_full(vm.id)
     assert vm.smc(FFA.NOTIFICATION_GET, vm.id, NOTIF_GET_SP).ok
+    assert vm.smc(GET).ok
+
+
+def test_what_sps_set_is_pending_though_the_spms_was_collected(vm: Vm, spmc: Spmc) -> None:
+    spmc.notifications.notify(SP, vm.id, BITS)
+    assert vm.smc(FFA.NOTIFICATION_GET, vm.id, NOTIF_GET_SPM).ok
     assert vm.smc(GET).ok
 
 

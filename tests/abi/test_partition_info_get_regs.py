@@ -132,7 +132,8 @@ def test_claim_4_a_later_start_wants_the_current_tag(caller: Vm) -> None:
     # R6: Linux echoes it. FF-A ACS and Hafnium send 0, and must be told to try again.
     tag = window(caller).tag
     assert caller.partition_info_get_regs(start=1, tag=tag).ok
-    for wrong in {0, tag - 1, tag + 1, 0xFFFF} - {tag}:
+    one_bit_off = {tag ^ 1 << bit for bit in range(16)}
+    for wrong in {0, tag - 1, tag + 1, 0xFFFF, *one_bit_off} - {tag}:
         assert caller.partition_info_get_regs(start=1, tag=wrong).error is FfaError.RETRY
 
 

@@ -242,10 +242,18 @@ def blames_the_guest(xen: Machine) -> bool:
 @pytest.mark.known_defect(blames_the_guest, "INVALID_PARAMETERS where Xen has no room to map")
 @pytest.mark.parametrize("nth", [1, 2])
 def test_no_room_to_map_is_no_memory(
-    xen: Machine, vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], nth: int
+    xen: Machine, vm: Vm, pages: tuple[int, int], nth: int
 ) -> None:
     xen.fail_mapping(nth)
     assert rxtx_map(vm, *pages).error is FfaError.NO_MEMORY
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_buffers_that_could_not_be_mapped_leave_nothing(
+    xen: Machine, vm: Vm, pages: tuple[int, int], nothing_held: Callable[[], None], nth: int
+) -> None:
+    xen.fail_mapping(nth)
+    assert rxtx_map(vm, *pages).error
     nothing_held()
 
 
