@@ -21,7 +21,7 @@ class AlarmKind(Enum):
     LOCK_INIT = "lock not initialised"
     """A lock is taken that was never initialised; being zero, it works by chance."""
     DISCLOSED = "disclosed"
-    """What Xen left on its stack or heap reaches a guest or the SPMC."""
+    """What Xen or another guest left in memory reaches a guest or the SPMC."""
     REGISTERS = "registers"
     """A call changes registers of the guest's that it has no say in."""
     HEAP = "heap"

@@ -701,6 +701,11 @@ uint32_t cpu_call(void)
     return running ? running->call : FFASHIM_JOB_BOOT;
 }
 
+uint32_t cpu_owner(void)
+{
+    return running ? running->owner : 0;
+}
+
 void host_works_for(uint32_t owner)
 {
     running->owner = owner;
@@ -711,7 +716,7 @@ ffashim_holding cpu_takes(enum ffashim_holding_kind kind, const void *caller)
     uint64_t at = module_offset(caller);
 
     return (ffashim_holding){
-        .kind = kind, .owner = running ? running->owner : 0,
+        .kind = kind, .owner = cpu_owner(),
         .call = cpu_call(), .count = 1, .caller = at ? at - 1 : 0,
     };
 }

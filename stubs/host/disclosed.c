@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What a call gives away: nothing that Xen has left on its stack or its heap
- * may reach a guest or the SPMC. Both are filled with what nobody else writes;
+ * may reach a guest or the SPMC, and nothing of one guest's memory another by
+ * a call of neither's. All three are filled with what nobody else writes;
  * where that turns up in a register or in a guest's page, it has leaked. And
  * what a call may change of the guest's registers.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "internal.h"
 
 #define SOILED 512                         /* of the stack, for each call     */
 #define ALL(byte) ((byte) * 0x01010101U)
+
+#define OWNER_MASK 0xffffU                 /* the rest is HOST_OF_GUEST       */
 
 #define IS_SMC32(x0) (((x0) & 0xffffffffff000000) == 0x84000000)
 #define FFA_RESP2    0xc400008eU           /* the two calls whose results     */
@@ -40,18 +44,42 @@ static bool unwritten(uint32_t w)
            w == ALL(HOST_STALE);
 }
 
-static bool half_unwritten(uint64_t x)
+/* Whether it comes from a guest other than these. */
+static bool foreign(uint32_t w, uint32_t owner, uint32_t receiver)
 {
-    return unwritten(x) || unwritten(x >> 32);
+    return (w & ~OWNER_MASK) == HOST_OF_GUEST &&
+           ((w ^ owner) & OWNER_MASK) && ((w ^ receiver) & OWNER_MASK);
 }
 
-static const char *where_from(uint64_t x)
+/* What a word tells of that nobody may learn, or NULL. */
+static const char *secret(uint32_t w, uint32_t owner, uint32_t receiver)
 {
-    uint32_t w = unwritten(x) ? x : x >> 32;
+    static char text[64];
 
-    return w == ALL(HOST_UNWRITTEN) ? "on its stack"
-           : w == ALL(HOST_FRESH) ? "in memory that it never wrote"
-           : "in memory that it has freed";
+    if ( foreign(w, owner, receiver) )
+    {
+        int64_t domid = xen_domid_of_owner(w & OWNER_MASK);
+
+        if ( domid < 0 )
+            return "memory of a domain that is gone";
+        snprintf(text, sizeof(text), "memory of domain %d", (int)domid);
+        return text;
+    }
+
+    return w == ALL(HOST_UNWRITTEN) ? "what Xen has left on its stack"
+           : w == ALL(HOST_FRESH) ? "what Xen has left in memory that it never "
+                                    "wrote"
+           : w == ALL(HOST_STALE) ? "what Xen has left in memory that it has "
+                                    "freed"
+           : NULL;
+}
+
+/* The same of a register that the call of this guest's has set. */
+static const char *secret_of(uint64_t x, uint32_t owner)
+{
+    const char *lower = secret(x, owner, owner);
+
+    return lower ? lower : secret(x >> 32, owner, owner);
 }
 
 static bool among(uint64_t x, const uint64_t *regs)
@@ -80,44 +108,51 @@ static void alarm_by(ffashim_alarm *alarm, const ffashim_taken *by)
 
 void disclosed_to_spmc(const uint64_t x[18])
 {
-    for ( unsigned int n = 0; n < 18; n++ )
-        if ( half_unwritten(x[n]) && !among(x[n], cpu_given()) &&
-             !told )
+    for ( unsigned int n = 0; n < 18 && !told; n++ )
+    {
+        const char *what = secret_of(x[n], cpu_owner());
+
+        if ( what && !among(x[n], cpu_given()) )
         {
             const ffashim_taken by = here();
 
             alarm_by(alarm_new(FFASHIM_ALARM_DISCLOSED,
-                               "x%u of an SMC tells the SPMC %#llx: what Xen "
-                               "has left %s", n, (unsigned long long)x[n],
-                               where_from(x[n])), &by);
+                               "x%u of an SMC tells the SPMC %#llx: %s", n,
+                               (unsigned long long)x[n], what), &by);
         }
+    }
 }
 
 void disclosed_by_spmc(const uint64_t x[18])
 {
     for ( unsigned int n = 0; n < 18; n++ )
-        if ( half_unwritten(x[n]) )
+        if ( secret_of(x[n], 0) )
             told = true;
 }
 
 void host_copies_out(const void *d, const void *s, size_t n)
 {
-    if ( !host_in_window(d) || !memory_is_xens(s) )
+    bool xens;
+    uint32_t receiver;
+
+    if ( !host_in_window(d) )
         return;
 
+    xens = memory_is_xens(s);
+    receiver = memory_owner(d);
     for ( size_t at = 0; at + sizeof(uint32_t) <= n; at += sizeof(uint32_t) )
     {
         uint32_t w;
 
         memcpy(&w, (const char *)s + at, sizeof(w));
-        if ( unwritten(w) )
+        if ( (xens && unwritten(w)) || foreign(w, cpu_owner(), receiver) )
         {
             const ffashim_taken by = here();
 
             alarm_by(alarm_new(FFASHIM_ALARM_DISCLOSED,
                                "a guest's page is given %#x, %zu bytes into a "
-                               "copy of %zu: what Xen has left %s", w, at, n,
-                               where_from(w)), &by);
+                               "copy of %zu: %s", w, at, n,
+                               secret(w, cpu_owner(), receiver)), &by);
             return;
         }
     }
@@ -161,10 +196,19 @@ static int wide_register(const uint64_t *given, const uint64_t *x)
 
 /* The slow half: something about the registers is not as it mostly is. */
 __attribute__((__noinline__))
-static void look_closely(const uint64_t *given, const uint64_t *x, bool aarch64)
+static void look_closely(const uint64_t *given, const uint64_t *x,
+                         uint64_t rest, bool aarch64)
 {
     int odd = odd_register(given, x, aarch64), wide = wide_register(given, x);
 
+    for ( unsigned int n = 18; n < 31; n++ )
+        if ( x[n] != rest )
+        {
+            alarm_new(FFASHIM_ALARM_REGISTERS,
+                      "x%u is %#llx after the call, which has no say in it", n,
+                      (unsigned long long)x[n]);
+            break;
+        }
     if ( wide )
         alarm_new(FFASHIM_ALARM_REGISTERS,
                   "x%d is %#llx in an answer of 32 bits, %#llx", wide,
@@ -178,20 +222,21 @@ static void look_closely(const uint64_t *given, const uint64_t *x, bool aarch64)
     for ( unsigned int n = 0; n < 18 && !told; n++ )
     {
         ffashim_taken by = { .call = cpu_call(), .frames = 1 };
+        const char *what = secret_of(x[n], cpu_owner());
 
-        if ( !half_unwritten(x[n]) || among(x[n], given) )
+        if ( !what || among(x[n], given) )
             continue;
         by.frame[0] = module_offset(host_set_by[n]) - 1;
         alarm_by(alarm_new(FFASHIM_ALARM_DISCLOSED,
-                           "x%u of the reply is %#llx: what Xen has left %s",
-                           n, (unsigned long long)x[n], where_from(x[n])), &by);
+                           "x%u of the reply is %#llx: %s", n,
+                           (unsigned long long)x[n], what), &by);
         break;
     }
 }
 
 /* On the path of every call: all registers at once, without a branch. */
-void host_call_ends(const uint64_t given[18], const uint64_t x[18],
-                    bool aarch64)
+void host_call_ends(const uint64_t given[18], const uint64_t x[31],
+                    uint64_t rest, bool aarch64)
 {
     const words *now = (const words *)x, *then = (const words *)given;
     const words none = { 0 };
@@ -202,9 +247,13 @@ void host_call_ends(const uint64_t given[18], const uint64_t x[18],
     for ( unsigned int n = 0; n < 9; n++ )
         hit |= (words)(now[n] == none + ALL(HOST_UNWRITTEN)) |
                (words)(now[n] == none + ALL(HOST_FRESH)) |
-               (words)(now[n] == none + ALL(HOST_STALE));
+               (words)(now[n] == none + ALL(HOST_STALE)) |
+               (words)((now[n] & ~OWNER_MASK) == none + HOST_OF_GUEST);
     for ( unsigned int n = 0; n < 4; n++ )
         hit |= now[n] & upper;
+    for ( unsigned int n = 9; n < 15; n++ )
+        hit |= now[n] ^ (none + (uint32_t)rest);
+    hit |= (words)(none + (uint32_t)(x[30] != rest));
     for ( unsigned int n = 4; n < 9; n++ )
     {
         changed |= now[n] ^ then[n];
@@ -219,6 +268,6 @@ void host_call_ends(const uint64_t given[18], const uint64_t x[18],
     }
     sum.w = hit;
     if ( __builtin_expect(sum.half[0] | sum.half[1], 0) )
-        look_closely(given, x, aarch64);
+        look_closely(given, x, rest, aarch64);
     told = false;
 }

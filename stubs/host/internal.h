@@ -136,6 +136,8 @@ bool memory_heap_place(uintptr_t addr, struct heap_place *place);
 const char *memory_describe(uintptr_t addr, char *buf, size_t size);
 const char *memory_absent(uintptr_t addr);
 bool memory_is_xens(const void *p);
+/* Whose page a window shows: see xen_domain_owner(). */
+uint32_t memory_owner(const void *va);
 /* Whether it lies in a block of the heap, and Xen itself has, or had, it. */
 bool memory_in_block(const void *p, bool *xens);
 
@@ -184,6 +186,7 @@ bool cpu_stack_guard(uintptr_t addr);
 uintptr_t cpu_stack_of(uintptr_t addr);
 bool cpu_in_irq(void);
 const uint64_t *cpu_given(void);
+uint32_t cpu_owner(void);                  /* the guest it works for, or 0    */
 uint32_t cpu_call(void);                   /* see ffashim_taken               */
 /* A holding that is taken now, by the code at @caller. */
 ffashim_holding cpu_takes(enum ffashim_holding_kind kind, const void *caller);

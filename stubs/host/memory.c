@@ -246,6 +246,13 @@ bool host_va_to_ma(unsigned long va, uint64_t *ma)
     return true;
 }
 
+uint32_t memory_owner(const void *va)
+{
+    const struct window *w = window_of(va);
+
+    return w && w->mapped ? xen_page_owner(HOST_RAM_MFN + w->page) : 0;
+}
+
 /* Whether Xen alone writes to what lies there: not the SPMC, not a guest. */
 bool memory_is_xens(const void *p)
 {
@@ -746,6 +753,17 @@ void host_free_guest_pages(unsigned long mfn, unsigned long count)
         state.guest_used -= count;
 }
 
+/* Leave in it what no guest has written, so that its owner is known by it. */
+static void page_fill(uint32_t page)
+{
+    uint32_t owner = xen_page_owner(HOST_RAM_MFN + page);
+    uint32_t word = owner ? HOST_OF_GUEST | (uint16_t)owner : 0;
+    uint32_t *at = (uint32_t *)(view + page * HOST_PAGE_SIZE);
+
+    for ( size_t n = 0; n < HOST_PAGE_SIZE / sizeof(*at); n++ )
+        at[n] = word;
+}
+
 void host_page_touch(unsigned long mfn)
 {
     uint32_t page = mfn - HOST_RAM_MFN;
@@ -755,6 +773,8 @@ void host_page_touch(unsigned long mfn)
 
     touch_flag[page] = 1;
     touched[state.touched_nr++] = page;
+    if ( page >= HOST_XEN_PAGES )
+        page_fill(page);
 }
 
 void host_page_refs(unsigned long mfn, int change, const void *caller)
@@ -1093,8 +1113,6 @@ void memory_restore(const struct memory_saved *s)
         touch_flag[page] = 0;
         xen_refs[page] = 0;
         memset(frame(page), 0, xen_page_info_size);
-        if ( page >= HOST_XEN_PAGES )
-            memset(view + page * HOST_PAGE_SIZE, 0, HOST_PAGE_SIZE);
     }
 
     if ( state.windows_mapped || s->windows_mapped )

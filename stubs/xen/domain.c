@@ -72,6 +72,15 @@ uint32_t xen_domain_owner(unsigned int slot)
     return slot < slots_used ? slots[slot].owner : 0;
 }
 
+int64_t xen_domid_of_owner(uint32_t owner)
+{
+    for ( unsigned int n = 0; n < slots_used; n++ )
+        if ( slots[n].d && (uint16_t)slots[n].owner == owner )
+            return slots[n].d->domain_id;
+
+    return -1;
+}
+
 static struct slot *slot_of_domain(const struct domain *d)
 {
     for ( unsigned int n = 0; n < slots_used; n++ )
@@ -160,13 +169,27 @@ int rcu_lock_live_remote_domain_by_id(domid_t id, struct domain **d)
 
 /* ---- Guest RAM ----------------------------------------------------------- */
 
-struct domain *page_owner_at(unsigned long mfn)
+static const struct slot *slot_of_page(unsigned long mfn)
 {
     for ( unsigned int n = 0; n < slots_used; n++ )
         if ( mfn - slots[n].ram_mfn < slots[n].ram_pages )
-            return slots[n].d;
+            return &slots[n];
 
     return NULL;
+}
+
+struct domain *page_owner_at(unsigned long mfn)
+{
+    const struct slot *s = slot_of_page(mfn);
+
+    return s ? s->d : NULL;
+}
+
+uint32_t xen_page_owner(unsigned long mfn)
+{
+    const struct slot *s = slot_of_page(mfn);
+
+    return s ? s->owner : 0;
 }
 
 static struct p2m_entry *p2m_entry_of(const struct slot *s, unsigned long gfn)

@@ -104,11 +104,14 @@ static void trap(struct cpu_user_regs *regs, bool aarch64)
     }
 }
 
-static void call(struct vcpu *v, uint64_t *x)
+/* x18 to x30 hold @rest, for no call has a say in them. */
+static void call(struct vcpu *v, uint64_t *x, uint64_t rest)
 {
     struct cpu_user_regs *regs = guest_cpu_user_regs();
     bool aarch64 = is_64bit_domain(v->domain);
     unsigned int n;
+
+    BUILD_BUG_ON(offsetof(struct cpu_user_regs, lr) != 30 * 8);
 
     host_call_begins(x);
     set_current(v);
@@ -122,10 +125,14 @@ static void call(struct vcpu *v, uint64_t *x)
             (&regs->x0)[n] = (uint32_t)x[n];
 
     if ( FFASHIM_CHECKS )
+    {
+        for ( n = 18; n < 31; n++ )
+            (&regs->x0)[n] = rest;
         host_soil_stack();
+    }
     trap(regs, aarch64);
     if ( FFASHIM_CHECKS )
-        host_call_ends(x, &regs->x0, aarch64);
+        host_call_ends(x, &regs->x0, rest, aarch64);
 
     /* ... and an AArch32 guest sees the lower ones only. */
     if ( aarch64 )
@@ -139,7 +146,8 @@ static int64_t calls(struct xen_job *job)
 {
     struct domain *d = domain_of_slot(job->a);
     struct vcpu *v;
-    uint64_t n;
+    uint32_t owner;
+    uint64_t n, rest;
 
     if ( !d || d->is_dying || job->b >= d->max_vcpus )
         return -ESRCH;
@@ -147,17 +155,20 @@ static int64_t calls(struct xen_job *job)
     if ( !is_vcpu_online(v) )
         return -ENOENT;
 
-    host_works_for(xen_domain_owner(job->a));
+    owner = xen_domain_owner(job->a);
+    host_works_for(owner);
+    rest = HOST_OF_GUEST | (uint16_t)owner;
+    rest |= rest << 32;
     switch ( job->kind )
     {
     case FFASHIM_JOB_CALL:
-        call(v, job->regs);
+        call(v, job->regs, rest);
         break;
 
     case FFASHIM_JOB_BATCH:
         for ( n = 0; n < job->c; n++ )
         {
-            call(v, job->regs + 18 * n);
+            call(v, job->regs + 18 * n, rest);
             host_at_rest();
         }
         break;
@@ -168,7 +179,7 @@ static int64_t calls(struct xen_job *job)
             uint64_t x[18];
 
             memcpy(x, job->regs, sizeof(x));
-            call(v, x);
+            call(v, x, rest);
         }
         break;
     }

@@ -41,6 +41,11 @@ class Slip(IntEnum):
     LOCK_UNWRITTEN = 125
     WRITTEN_WHEN_FREE = 126
     UPPER_HALF = 127
+    STASH = 128
+    GUEST_IN_REPLY = 129
+    GUEST_IN_PAGE = 130
+    GUEST_IN_SMC = 131
+    ONE_REGISTER_MORE = 132
 
 
 FUNCTIONS = """
@@ -52,6 +57,7 @@ static DEFINE_RWLOCK(slip_rw);
 static struct timer slip_timer;
 static unsigned int slip_left;
 static bool slip_keep;
+static uint64_t slip_stash[4];
 
 struct slip {
     spinlock_t lock;
@@ -112,14 +118,15 @@ static unsigned long noinline slip_unwritten(bool fixed)
     return left[1];
 }
 
-static void noinline slip_smc(bool fixed)
+static void noinline slip_smc(bool fixed, uint64_t told)
 {
     struct arm_smccc_1_2_regs arg, resp;
 
     asm volatile ( "" : "=m" (arg) );
-    if ( fixed )
+    if ( fixed || told )
         memset(&arg, 0, sizeof(arg));
     arg.a0 = FFA_ID_GET;
+    arg.a3 = fixed ? 0 : told;
     arm_smccc_1_2_smc(&arg, &resp);
 }
 
@@ -289,7 +296,7 @@ static bool slip(struct cpu_user_regs *regs, struct domain *d)
         put_page(pg);
         break;
     }
-    case 120: slip_smc(fixed); break;
+    case 120: slip_smc(fixed, 0); break;
     case 121:
         if ( !fixed )
             set_user_reg(regs, 9, 0x1234);
@@ -322,6 +329,23 @@ static bool slip(struct cpu_user_regs *regs, struct domain *d)
         set_user_reg(regs, 0, FFA_SUCCESS_32);
         set_user_reg(regs, 2, fixed ? 1 : BIT(32, UL) | 1);
         break;
+    case 128:
+        p = plant_map(d, addr, &pg);
+        memcpy(slip_stash, p, sizeof(slip_stash));
+        unmap_domain_page_global(p);
+        put_page(pg);
+        break;
+    case 129: set_user_reg(regs, 3, fixed ? 0 : slip_stash[0]); break;
+    case 130:
+        if ( fixed )
+            memset(slip_stash, 0, sizeof(slip_stash));
+        p = plant_map(d, addr, &pg);
+        memcpy(p, slip_stash, sizeof(slip_stash));
+        unmap_domain_page_global(p);
+        put_page(pg);
+        break;
+    case 131: slip_smc(fixed, slip_stash[0]); break;
+    case 132: set_user_reg(regs, fixed ? 17 : 18, get_user_reg(regs, 17)); break;
     default:
         return false;
     }

@@ -18,7 +18,7 @@ from ffashim.vm import Vm
 
 pytest_plugins = ["pytester"]
 
-PAGE = {Slip.PAGE, Slip.MAPPING, Slip.HEAP_IN_PAGE}
+PAGE = {Slip.PAGE, Slip.MAPPING, Slip.HEAP_IN_PAGE, Slip.GUEST_IN_PAGE}
 """Slips that need a page of the guest's, in x2."""
 IRQ = 77
 """An interrupt that nobody else has, for LOCK_IN_IRQ."""
@@ -118,10 +118,11 @@ ALARMS = [
     (Slip.HEAP_IN_PAGE, AlarmKind.DISCLOSED, "a guest's page is given 0xa5a5a5a5"),
     (Slip.STACK_IN_SMC, AlarmKind.DISCLOSED, "of an SMC tells the SPMC"),
     (Slip.REGISTER, AlarmKind.REGISTERS, "x9 is 0x1234 after the call"),
+    (Slip.ONE_REGISTER_MORE, AlarmKind.REGISTERS, "x18 is 0 after the call"),
     (Slip.UPPER_HALF, AlarmKind.REGISTERS, "x2 is 0x100000001 in an answer of 32 bits"),
     (Slip.NO_TEARDOWN, AlarmKind.SPMC, "was not told that VM"),
 ]
-PLACELESS = {Slip.REGISTER, Slip.UPPER_HALF, Slip.NO_TEARDOWN}
+PLACELESS = {Slip.REGISTER, Slip.ONE_REGISTER_MORE, Slip.UPPER_HALF, Slip.NO_TEARDOWN}
 """What is wrong is what was not done, or is found in registers: no line of Xen's did it."""
 
 
@@ -139,6 +140,35 @@ def test_a_slip_is_an_alarm_and_its_twin_is_none(
     assert any(text in alarm.text for alarm in found), found
     if slip not in PLACELESS:
         assert any("xen/arch/arm/tee/ffa.c:" in str(alarm) for alarm in found)
+
+
+OF_GUESTS = [
+    (Slip.GUEST_IN_REPLY, "x3 of the reply is"),
+    (Slip.GUEST_IN_PAGE, "a guest's page is given"),
+    (Slip.GUEST_IN_SMC, "x3 of an SMC tells the SPMC"),
+]
+
+
+@pytest.mark.parametrize(("slip", "text"), OF_GUESTS, ids=[each[0].name for each in OF_GUESTS])
+def test_a_guest_is_told_nothing_of_anothers_memory(
+    planted: Machine, guest: Vm, slip: Slip, text: str
+) -> None:
+    peer = planted.create_vm("1.1")
+    page = peer.memory.allocate()
+    peer.smc(FFA.ID_GET, Slip.STASH, page)
+    start = planted.snapshot()
+    peer.smc(FFA.ID_GET, slip, page)  # its own
+    assert not planted.alarms
+    planted.restore(start)
+    make(guest, slip, fixed=True)
+    assert not planted.alarms
+    planted.restore(start)
+    make(guest, slip, fixed=False)
+    (alarm,) = planted.alarms
+    assert alarm.kind is AlarmKind.DISCLOSED
+    assert alarm.text.startswith(text)
+    assert alarm.text.endswith(f": memory of domain {peer.domid}")
+    assert "xen/arch/arm/tee/ffa.c:" in str(alarm)
 
 
 @pytest.mark.parametrize("fixed", [False, True])

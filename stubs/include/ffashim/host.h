@@ -148,6 +148,8 @@ void host_free_guest_pages(unsigned long mfn, unsigned long count);
 #define HOST_UNWRITTEN 0xc9
 #define HOST_FRESH     0xa5
 #define HOST_STALE     0xdf
+/* ... and a guest's RAM and registers, by word: whose is xen_domain_owner(). */
+#define HOST_OF_GUEST  0xb7e50000U
 
 /* A window with guard pages round it, onto the page @mfn. */
 void *host_map_window(unsigned long mfn, const void *caller);
@@ -212,8 +214,9 @@ void host_smc(uint64_t regs[18]);
 void host_call_begins(const uint64_t x[18]);
 void host_soil_stack(void);
 extern const void *host_set_by[18];         /* who set a register last        */
-void host_call_ends(const uint64_t given[18], const uint64_t x[18],
-                    bool aarch64);
+/* Of the 31 after it, those from x18 on were @rest. */
+void host_call_ends(const uint64_t given[18], const uint64_t x[31],
+                    uint64_t rest, bool aarch64);
 void host_works_for(uint32_t owner);        /* a guest: see ffashim_holding   */
 void host_event(enum ffashim_event_kind kind, uint64_t a, uint64_t b,
                 uint64_t c);

@@ -38,6 +38,8 @@ void xen_at_rest(void);                     /* the part of host_at_rest()    */
 
 bool xen_domain_exists(unsigned int slot);
 uint32_t xen_domain_owner(unsigned int slot);   /* see ffashim_holding        */
+int64_t xen_domid_of_owner(uint32_t owner);     /* modulo 2^16; -1 if gone     */
+uint32_t xen_page_owner(unsigned long mfn);      /* ... of a page of RAM, or 0     */
 extern uint32_t xen_last_owner;
 bool xen_vcpu_set_online(unsigned int slot, unsigned int vcpu, bool online);
 int xen_p2m_set(unsigned int slot, uint64_t gfn, enum ffashim_p2m type,
