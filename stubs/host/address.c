@@ -4,7 +4,7 @@
  * and the shadow that they ask. A byte of the shadow stands for eight bytes of
  * memory: 0 for all of them, 1 to 7 for so many at their start, and a value
  * below zero for none, and why. Both compilers lay the shadow of locals and of
- * variables out alike; that of Xen's heap and pages is memory.c's to tell.
+ * variables out alike; that of Xen's heap and pages is heap.c's to tell.
  *
  * Nothing of this is the compiler's own runtime, which would take malloc() and
  * signals from all of Python and had to be loaded before it.
@@ -239,7 +239,7 @@ static void FFASHIM_NORETURN refuse(uintptr_t bad, size_t size, bool write)
     char what[256];
     struct heap_place at;
 
-    if ( memory_heap_place(bad, &at) )
+    if ( heap_place_of(bad, &at) )
     {
         place(what, sizeof(what), bad, at.start, at.size,
               at.pages ? at.freed ? "freed page of Xen's own" :

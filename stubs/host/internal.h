@@ -114,6 +114,37 @@ void fetch_begin(unsigned int cpu, uint64_t fid); /* another job, or call     */
 #endif
 
 /* memory.c */
+/* libc's functions, which by their names are the module's own. */
+extern void *(*host_memcpy)(void *d, const void *s, size_t n);
+extern void *(*host_memmove)(void *d, const void *s, size_t n);
+extern void *(*host_memset)(void *d, int c, size_t n);
+extern int (*host_memcmp)(const void *a, const void *b, size_t n);
+void memory_libc(void);
+
+static inline bool within(const void *base, size_t size, uintptr_t addr)
+{
+    return addr - (uintptr_t)base < size;
+}
+
+/* Where in RAM a window of Xen's leads to, 0 if @va lies in none of a guest. */
+uint64_t memory_shared(const void *va);
+int memory_open(void);
+const char *memory_describe(uintptr_t addr, char *buf, size_t size);
+const char *memory_absent(uintptr_t addr);
+bool memory_is_xens(const void *p);
+/* Whose page a window shows: see xen_domain_owner(). */
+uint32_t memory_owner(const void *va);
+/* A page of RAM, whoever may reach it otherwise. */
+void *memory_view(uint32_t page);
+
+struct memory_saved;
+struct memory_saved *memory_save(void);
+void memory_restore(const struct memory_saved *saved);
+void memory_saved_free(struct memory_saved *saved);
+
+/* heap.c */
+#define HEAP_SIZE (HOST_XEN_PAGES * HOST_PAGE_SIZE / 2) /* whole pages follow */
+
 /* The block or run of pages of Xen's nearest to an address. */
 struct heap_place {
     uintptr_t start;
@@ -122,29 +153,25 @@ struct heap_place {
     bool pages, freed;
 };
 
-/* libc's functions, which by their names are the module's own. */
-extern void *(*host_memcpy)(void *d, const void *s, size_t n);
-extern void *(*host_memmove)(void *d, const void *s, size_t n);
-extern void *(*host_memset)(void *d, int c, size_t n);
-extern int (*host_memcmp)(const void *a, const void *b, size_t n);
-void memory_libc(void);
-
-/* Where in RAM a window of Xen's leads to, 0 if @va lies in none of a guest. */
-uint64_t memory_shared(const void *va);
-int memory_open(void);
-bool memory_heap_place(uintptr_t addr, struct heap_place *place);
-const char *memory_describe(uintptr_t addr, char *buf, size_t size);
-const char *memory_absent(uintptr_t addr);
-bool memory_is_xens(const void *p);
-/* Whose page a window shows: see xen_domain_owner(). */
-uint32_t memory_owner(const void *va);
+bool heap_place_of(uintptr_t addr, struct heap_place *place);
+bool heap_describe_guard(uintptr_t addr, char *buf, size_t size);
 /* Whether it lies in a block of the heap, and Xen itself has, or had, it. */
-bool memory_in_block(const void *p, bool *xens);
+bool heap_in_block(const void *p, bool *xens);
 
-struct memory_saved;
-struct memory_saved *memory_save(void);
-void memory_restore(const struct memory_saved *saved);
-void memory_saved_free(struct memory_saved *saved);
+struct heap_saved;
+struct heap_saved *heap_save(void);
+void heap_restore(const struct heap_saved *saved);
+void heap_saved_free(struct heap_saved *saved);
+
+/* holdings.c */
+struct holdings {
+    uint32_t owner, max, nr;
+    ffashim_holding *list;
+};
+
+void holdings_add(struct holdings *h, const ffashim_holding *by);
+void heap_holdings(struct holdings *h);
+void memory_holdings(struct holdings *h);
 
 /* cpu.c */
 /*

@@ -211,7 +211,7 @@ static uint32_t identify(const struct held *want)
 {
     bool xens;
 
-    if ( !memory_in_block(want->site.tag, &xens) )
+    if ( !heap_in_block(want->site.tag, &xens) )
         return class_of_static(want);
 
     /*

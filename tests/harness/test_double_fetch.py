@@ -196,6 +196,7 @@ def test_hypothesis_finds_what_to_write_when(machine: Machine, read: Read, harme
 def test_another_vcpu_may_call_between_two_reads(machine: Machine) -> None:
     vm = machine.create_vm("1.1", vcpus=2)
     page = vm.memory.allocate()
+    vm.memory.write(page, bytes(8))
     replies = []
 
     def intrude(fetch: Fetch) -> None:
