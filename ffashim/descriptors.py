@@ -172,7 +172,7 @@ class Constituent:
 class CompositeRegion:
     """Composite memory region descriptor (Table 10.13): 16 bytes, then the constituents.
 
-    total_pages and range_count follow from the constituents when None.
+    total_pages and range_count follow from the constituents when None, modulo 2^32.
     """
 
     constituents: tuple[Constituent, ...]
@@ -184,7 +184,7 @@ class CompositeRegion:
         """16 bytes and 16 for each constituent."""
         total = self.total_pages
         if total is None:
-            total = sum(c.page_count for c in self.constituents)
+            total = sum(c.page_count for c in self.constituents) & 0xFFFF_FFFF
         count = len(self.constituents) if self.range_count is None else self.range_count
         head = _pack(
             "IIQ",

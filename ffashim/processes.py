@@ -55,6 +55,14 @@ class _Children:
                 _kill(child)
 
 
+def last_words(errors: str) -> str:
+    """Return why a process has failed, in a line: its exception, or else what it said last."""
+    lines = errors.strip().splitlines() or ["nothing was said"]
+    frames = [n for n, line in enumerate(lines) if line.startswith('  File "')]
+    after = lines[frames[-1] :] if frames else []
+    return next((line for line in after if not line.startswith(" ")), lines[-1])
+
+
 def run_parallel(
     commands: Sequence[Sequence[str]], jobs: int, seconds: float
 ) -> Generator[tuple[int, Finished]]:

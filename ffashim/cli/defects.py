@@ -19,7 +19,7 @@ from ffashim import paths
 from ffashim.cli import options
 from ffashim.cli.matrix import Commit, commits, progress_bar
 from ffashim.errors import UsageError
-from ffashim.processes import run_parallel
+from ffashim.processes import last_words, run_parallel
 
 EPILOG = options.epilog(
     "ffashim defects ~/src/xen",
@@ -79,8 +79,8 @@ def defects(
                 tests.update(found["tests"])
                 answers[index] = found["answers"]
             except ValueError:
-                last = (errors.strip().splitlines() or ["nothing was said"])[-1]
-                failed.append(f"{history[index].hash[:12]} could not be asked: {last}")
+                why = last_words(errors)
+                failed.append(f"{history[index].hash[:12]} could not be asked: {why}")
     if answers and not tests:
         raise UsageError(f"no known defect was selected: see -k {keyword}")
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from ffashim import paths, sanitizers
 from ffashim.cli import options, subject
 from ffashim.errors import UsageError
-from ffashim.processes import run_parallel
+from ffashim.processes import last_words, run_parallel
 
 EPILOG = options.epilog(
     "ffashim explore --xen ~/src/xen",
@@ -147,8 +147,7 @@ def _run(commands: list[list[str]], jobs: int, seconds: float) -> list[dict[str,
             try:
                 told[index] = json.loads(output)
             except ValueError:
-                last = (errors.strip().splitlines() or [f"status {status}"])[-1]
-                told[index] = {"failed": last}
+                told[index] = {"failed": f"status {status}: {last_words(errors)}"}
     return [told[index] for index in range(len(commands))]
 
 

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from ffashim.cli import options
 from ffashim.errors import SourceError, UsageError
-from ffashim.processes import run_parallel
+from ffashim.processes import last_words, run_parallel
 
 EPILOG = options.epilog(
     "ffashim matrix ~/src/xen",
@@ -122,9 +122,8 @@ def _verdict(status: int, output: str, errors: str) -> dict[str, str | None]:
         found = json.loads(output)
         return {variant: found[variant] for variant in VARIANTS}
     except (ValueError, KeyError, TypeError):
-        last = (errors.strip().splitlines() or ["nothing was said"])[-1]
         end = f"signal {-status}" if status < 0 else f"status {status}"
-        return dict.fromkeys(VARIANTS, f"the process ended with {end}: {last}")
+        return dict.fromkeys(VARIANTS, f"the process ended with {end}: {last_words(errors)}")
 
 
 def progress_bar() -> Progress:

@@ -235,3 +235,8 @@ def test_arbitrary_bytes_are_decoded_or_refused(data: bytes, version: Version) -
     ):
         with suppress(DescriptorError):
             decode()
+
+
+def test_the_pages_of_a_region_are_counted_as_its_field_counts() -> None:
+    region = CompositeRegion((Constituent(0x40000000, 0xFFFF_FFFF), Constituent(0x40000000, 3)))
+    assert CompositeRegion.decode(region.encode()).total_pages == 2

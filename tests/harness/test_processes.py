@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from ffashim.processes import run_parallel
+from ffashim.processes import last_words, run_parallel
 
 
 def python(code: str, *arguments: object) -> list[str]:
@@ -35,6 +35,15 @@ def test_every_result_comes_back_under_its_index() -> None:
     commands = [python("import sys; print(sys.argv[1]); sys.exit(3)", n) for n in range(4)]
     results = dict(run_parallel(commands, 2, 60))
     assert results == {n: (3, f"{n}\n", "") for n in range(4)}
+
+
+def test_why_a_process_failed_is_its_exception_whatever_was_said_after_it() -> None:
+    fail = "import sys\ntry:\n 1 / 0\nfinally:\n print('a()', file=sys.stderr)"
+    ((_, (status, _, errors)),) = run_parallel([python(fail)], 1, 60)
+    assert (status, last_words(errors)) == (1, "ZeroDivisionError: division by zero")
+    assert last_words(errors + "\nFailing test case:\na()\n").startswith("ZeroDivisionError")
+    assert last_words("one\nerror: two\n") == "error: two"
+    assert last_words("") == "nothing was said"
 
 
 def test_a_process_that_crashes_is_a_result() -> None:
