@@ -68,7 +68,7 @@ class Recording(Pair):
         try:
             self.take(step)
         except XenFault as fault:
-            end = fault.summary
+            end = ended(fault)
         except FfashimError as error:
             end = str(error).partition("\n")[0]
         except Disagreement as error:  # a guest does not come that did
@@ -120,6 +120,14 @@ class Recording(Pair):
     def _knows(self, what: str, line: str) -> bool:
         self._others.append(line)
         return True
+
+
+def ended(fault: XenFault) -> str:
+    """Say how a call ended, without the line: that moves with any change above it."""
+    report = fault.report
+    function = report.backtrace[0].partition(" ")[0] if report.backtrace else ""
+    places = [each for each in (function, report.where.partition(":")[0]) if each]
+    return f"{fault.headline}: {report.text} in {', '.join(places) or 'Xen'}"
 
 
 def played(machine: Machine, script: Script) -> list[Seen]:

@@ -7,7 +7,7 @@ in the configuration nearest to theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +61,10 @@ def _changes(plan: Plan, found: Results, number: int) -> Iterator[_Change]:
         here = name_of(chosen)
         old = _last_tested(plan, found, number, chosen)
         new = found.conformance.get((number, here), {}).get("tests", {})
+        known = {test["reason"] for test in old.values() if test["outcome"] == "known_defect"}
         for name, test in new.items() if old else ():
             was = old.get(name, {"outcome": "not_applicable", "reason": ""})
-            if kind := _change(was, test):
+            if kind := _change(was, test, known):
                 merged.setdefault((*kind, name), []).append((here, test))
     for (rule, why, name), many in merged.items():
         yield _Change(rule, name, many[0][1], why, tuple(here for here, _ in many))
@@ -81,12 +82,19 @@ def _last_tested(
     return {}
 
 
-def _change(was: Mapping[str, Any], test: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the rule that a change of outcome falls under, and why; None if it is none."""
+def _change(
+    was: Mapping[str, Any], test: Mapping[str, Any], known: Set[str]
+) -> tuple[str, str] | None:
+    """Return the rule that a change of outcome falls under, and why; None if it is none.
+
+    known: the defects that the tree before has.
+    """
     before, now = was["outcome"], test["outcome"]
     if now == "failed" and before != "failed":
         return "test", test["reason"]
-    if now == "known_defect" and before in ("passed", "not_applicable"):
+    if now == "known_defect" and before == "passed":
+        return "defect", test["reason"]
+    if now == "known_defect" and before == "not_applicable" and test["reason"] not in known:
         return "defect", test["reason"]
     if now == "passed" and before == "known_defect":
         return "fixed", was["reason"]

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from ffashim.faults import Report, XenAccess
 from ffashim.ffa import FFA
 from ffashim.model.inputs import SENSIBLE
 from ffashim.model.script import Script, Step, Who
 from ffashim.reply import Reply
 from ffashim.series import corpus
 from ffashim.series.behaviour import ORDER, SEEN, TIMING, differences
-from ffashim.series.recording import Seen
+from ffashim.series.recording import Seen, ended
 from ffashim.series.showing import as_json
 
 CALL = Step("call", (Who(0), FFA.ID_GET))
@@ -54,6 +55,14 @@ def test_what_a_guest_or_the_spmc_sees_is_told_in_words(
     before: Seen, after: Seen, what: str
 ) -> None:
     assert found([step(), before], [step(), after]) == [(1, SEEN, what)]
+
+
+def test_a_call_that_ends_at_another_line_of_the_same_function_ends_the_same_way() -> None:
+    one, other = (
+        XenAccess(Report("NULL pointer", f"xen/f.c:{line}", (f"serve() xen/f.c:{line}",)))
+        for line in (7, 9)
+    )
+    assert ended(one) == ended(other) == "bad access: NULL pointer in serve(), xen/f.c"
 
 
 def test_the_same_is_no_difference() -> None:

@@ -99,6 +99,18 @@ def test_a_known_defect_that_comes_in_is_an_error_and_one_that_goes_is_told() ->
     assert findings(judged) == [(1, "defect", ERROR, 3), (3, "fixed", NOTE, 0)]
 
 
+def test_a_known_defect_that_more_tests_can_see_now_does_not_come_in() -> None:
+    def outcomes(of_another: str) -> dict[str, Any]:
+        other = {"abi": "FFA_RUN", "outcome": of_another, "reason": "forgets", "said": "said"}
+        return {"error": "", "tests": {**known["tests"], "abi/test_run.py::test_it": other}}
+
+    known = ran("known_defect", "forgets")
+    later = outcomes("known_defect")
+    assert findings(verdict(of_tests(outcomes("not_applicable"), later, later, later))) == []
+    came = verdict(of_tests(outcomes("passed"), later, later, later))
+    assert findings(came) == [(1, "defect", ERROR, 0)]
+
+
 @pytest.mark.parametrize(
     ("reason", "rules"),
     [
