@@ -167,6 +167,11 @@ class MessageAbis(Topic):
             state.destroyed |= {pair}
         return framework_response(x)
 
+    def overhear(self, x: Regs) -> None:
+        """A script has answered this: a VM that a partition is told of is a new one even so."""
+        if x[0] & 0xFFFFFFFF == _REQ_32 and x[2] & 0xFFFFFFFF == MSG_FLAG_FRAMEWORK | _CREATED:
+            self.spmc.is_another(x[5] & 0xFFFF)
+
     def preempt(self, x: Regs, times: int) -> Regs:
         """A direct request that finds its SP preempted `times` times before it is done."""
         receiver = x[1] & 0xFFFF

@@ -129,6 +129,8 @@ class Spmc:
         answer = script.apply(self, regs) if self.state.rules else None
         if answer is None:
             answer = self.answer(regs)
+        else:
+            self.messages.overhear(regs)
         entry[1] = answer
         return answer
 
@@ -302,8 +304,13 @@ class Spmc:
 
     def saw(self, vm_id: int) -> None:
         """Remember that this VM exists, so that `residue` can ask who was told of its end."""
+        self.is_another(vm_id)
+        self.state.seen |= {vm_id}
+
+    def is_another(self, vm_id: int) -> None:
+        """Forget the last VM of this ID, and who was told of its end."""
         state = self.state
-        state.seen |= {vm_id}
+        state.seen -= {vm_id}
         if state.destroyed:
             state.destroyed = frozenset(p for p in state.destroyed if p[1] != vm_id)
 

@@ -181,6 +181,20 @@ def test_telling_an_sp_the_same_twice_is_a_violation(host: FlatHost) -> None:
     assert rules(host) == ["vm-twice", "vm-twice"]
 
 
+def test_a_vm_whose_creation_is_refused_is_another_one_each_time() -> None:
+    only_end = DEFAULT_PROPERTIES & ~PartitionProperty.NOTIF_CREATED
+    partitions = [SecurePartition(SP), SecurePartition(OTHER, properties=only_end)]
+    host = FlatHost(Spmc("1.2", partitions))
+    host.boot()
+    host.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(CREATED & 0xFF).status(FfaError.DENIED)
+    for _ in range(2):
+        framework(host, CREATED)
+        framework(host, DESTROYED, OTHER)
+    assert not rules(host)
+    framework(host, DESTROYED, OTHER)
+    assert rules(host) == ["vm-twice"]
+
+
 def test_an_sp_with_two_uuids_may_be_told_for_each() -> None:
     both = [UUID(int=1), UUID(int=2)]
     host = FlatHost(Spmc("1.2", [SecurePartition(OTHER, both)]))

@@ -19,7 +19,7 @@ from ffashim.model.deviations.changes import Seen, same, with_arguments, with_re
 from ffashim.model.exchange import Plan
 from ffashim.model.outcome import Outcome, error, high
 from ffashim.model.registers import Call, answer, exactly
-from ffashim.model.state import System
+from ffashim.model.state import Guest, System
 from ffashim.model.version import MBZ
 
 
@@ -56,9 +56,13 @@ def _bit_31(system: System, call: Call) -> Seen:
 def _no_count(system: System, call: Call) -> Iterator[Plan]:
     """Who may ask for a count is told by its very version, which nobody has then."""
     guest = system.guest(call.caller)
-    odd = guest.version is not None and guest.version.major >= MBZ >> 16
-    if call.fid == FFA.PARTITION_INFO_GET and call.w(5) and odd:
+    if call.fid == FFA.PARTITION_INFO_GET and call.w(5) and _is_odd(guest):
         yield error(system.settled(guest), call, "", FfaError.INVALID_PARAMETERS)
+
+
+def _is_odd(guest: Guest) -> bool:
+    """Whether it has a version with bit 31."""
+    return guest.version is not None and guest.version.major >= MBZ >> 16
 
 
 def _change(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
@@ -66,9 +70,11 @@ def _change(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
         yield _told(system, call)
 
 
-def _late(system: System, call: Call, _outcome: Outcome) -> Iterator[Outcome]:
+def _late(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
     guest = system.guest(call.caller)
     if call.fid == FFA.VERSION and guest.settled:
+        if _is_odd(outcome.after.guest(guest.id)):
+            yield _told(outcome.after, call)
         version = max(V1_0, min(Version.parse(call.w(1)), system.profile.version))
         yield _told(system.having(replace(guest, version=version)), call)
         yield _told(system.having(replace(guest, version=system.profile.version)), call)
