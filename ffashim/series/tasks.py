@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ffashim import paths
-from ffashim.processes import run_parallel
+from ffashim.processes import last_words, run_parallel
 from ffashim.series import content
 
 Result = Mapping[str, Any]
@@ -103,9 +103,8 @@ def _result(status: int, output: str, errors: str) -> Result:
     try:
         found: Result = json.loads(output.rpartition("\n\0")[2])
     except ValueError:
-        said = [line for line in errors.strip().splitlines() if line.strip()]
         end = f"signal {-status}" if status < 0 else f"status {status}"
-        return {"failed": f"the process ended with {end}: {said[-1] if said else 'no word'}"}
+        return {"failed": f"the process ended with {end}: {last_words(errors)}"}
     return found
 
 

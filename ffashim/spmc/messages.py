@@ -167,9 +167,15 @@ class MessageAbis(Topic):
             state.destroyed |= {pair}
         return framework_response(x)
 
-    def overhear(self, x: Regs) -> None:
-        """A script has answered this: a VM that a partition is told of is a new one even so."""
-        if x[0] & 0xFFFFFFFF == _REQ_32 and x[2] & 0xFFFFFFFF == MSG_FLAG_FRAMEWORK | _CREATED:
+    def overhear(self, x: Regs, answer: Regs) -> None:
+        """A script has answered this: a VM that a partition is told of is a new one even so, and
+        the partition knows of it unless it has refused.
+        """
+        if x[0] & 0xFFFFFFFF != _REQ_32 or x[2] & 0xFFFFFFFF != MSG_FLAG_FRAMEWORK | _CREATED:
+            return
+        if answer == framework_response(x):
+            self._framework(x, x[1] >> 16 & 0xFFFF, x[1] & 0xFFFF)
+        else:
             self.spmc.is_another(x[5] & 0xFFFF)
 
     def preempt(self, x: Regs, times: int) -> Regs:

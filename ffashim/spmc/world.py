@@ -130,7 +130,7 @@ class Spmc:
         if answer is None:
             answer = self.answer(regs)
         else:
-            self.messages.overhear(regs)
+            self.messages.overhear(regs, answer)
         entry[1] = answer
         return answer
 

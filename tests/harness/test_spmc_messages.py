@@ -195,6 +195,15 @@ def test_a_vm_whose_creation_is_refused_is_another_one_each_time() -> None:
     assert rules(host) == ["vm-twice"]
 
 
+def test_a_vm_that_a_script_lets_an_sp_accept_is_known_to_it(host: FlatHost) -> None:
+    host.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(CREATED & 0xFF).status(0)
+    framework(host, CREATED)
+    assert any("was not told" in each for each in host.spmc.residue(VM))
+    framework(host, DESTROYED)
+    assert not rules(host)
+    assert not host.spmc.residue(VM)
+
+
 def test_an_sp_with_two_uuids_may_be_told_for_each() -> None:
     both = [UUID(int=1), UUID(int=2)]
     host = FlatHost(Spmc("1.2", [SecurePartition(OTHER, both)]))
