@@ -39,7 +39,7 @@ def of_heap(machine: Machine) -> Iterator[Alarm]:
     """Yield the block, if there is one, that was written to where it may not be."""
     block = machine.ffi.new("ffashim_block *")
     if how := machine.lib.ffashim_damaged(block):
-        place = machine._site(block.caller, block.outer)
+        place = machine.told.site(block.caller, block.outer)
         when = ("before its start", "past its end", "after it was freed")[how - 1]
         yield Alarm(
             AlarmKind.HEAP,

@@ -57,7 +57,7 @@ class Access:
     @property
     def chain(self) -> tuple[Place, ...]:
         """Where Xen makes the access, and who called that, innermost first."""
-        places = self.machine._backtrace(self._frames)
+        places = self.machine.told.places(self._frames)
         # The machine's string functions stand in for Xen's.
         while len(places) > 1 and places[0].file.startswith("stubs/"):
             del places[0]

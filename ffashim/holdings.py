@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ffashim.alarms import Alarm, AlarmKind
 from ffashim.symbols import symbols
+from ffashim.told import call_name
 
 if TYPE_CHECKING:
     from ffashim.machine import Machine
@@ -62,7 +63,7 @@ def holdings(machine: Machine, owner: int = 0) -> list[Holding]:
         kind = tuple(HoldingKind)[raw[n].kind]
         size = int(raw[n].what) if kind in (HoldingKind.BLOCK, HoldingKind.PAGES) else 0
         where = str(table.place(raw[n].caller))
-        one = Holding(kind, machine._call_name(raw[n].call), where, 1, size)
+        one = Holding(kind, call_name(raw[n].call), where, 1, size)
         found[one] += int(raw[n].count)
     return [replace(one, count=count) for one, count in found.items()]
 

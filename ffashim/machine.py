@@ -3,28 +3,27 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import IntFlag
-from types import ModuleType
 from typing import Any, Protocol
 
 from ffashim import ending, faults, fetches, holdings
-from ffashim.alarms import FROM_C, Alarm
+from ffashim.alarms import Alarm
 from ffashim.defaults import default_spmc
 from ffashim.errors import FfashimError, UsageError
-from ffashim.faults import Blocked, Lock, Report, XenFault
+from ffashim.faults import Blocked, Report, XenFault
 from ffashim.fetches import Fetch
-from ffashim.ffa import Version, fid_name
+from ffashim.ffa import Version
 from ffashim.loader import Extension
 from ffashim.reply import Reply
+from ffashim.seam import Core, Host, core_of
 from ffashim.spmc import SecureHost
-from ffashim.symbols import Place, symbols
-from ffashim.symbols import shorten as _shorten
+from ffashim.symbols import shorten
+from ffashim.told import Told
 from ffashim.vm import Conduit, UnexpectedReply, Vm
 
 RAM_BASE = 0x4000_0000
@@ -123,7 +122,7 @@ class HeapBlock:
 
 @dataclass(frozen=True)
 class _Snapshot:
-    core: _Core
+    core: Core
     memory: Any
     world: object
     vms: dict[int, Vm]
@@ -159,11 +158,13 @@ class Machine:
         module = extension.load()
         self.ffi: Any = module.ffi
         self.lib: Any = module.lib
-        self._core = _core(module, extension.sanitize)
+        self._core = core_of(module, extension.sanitize)
         if self._core.owner is not None:
             self._core.owner._disown()
         self._core.owner = self
         self.cpus: int = self.lib.FFASHIM_CPUS
+        self.told = Told(self.ffi, self.lib, extension)
+        """What the extension tells of itself, for reports."""
         self._frame = self.ffi.buffer(self.lib.ffashim_frame(), 18 * 8)
         self.smccc = Version.parse(smccc)
         self.vms: dict[int, Vm] = {}
@@ -191,7 +192,7 @@ class Machine:
         self._set_vms({})
         self._next_page = {}
         self._booted = False
-        spmc.attach(_Host(self))
+        spmc.attach(Host(self))
 
     def _disown(self) -> None:
         for vm in self.vms.values():
@@ -470,7 +471,7 @@ class Machine:
         lib = self.lib
         chain = [cpu]
         while True:
-            lock, holder = self._waits(chain[-1])
+            lock, holder = self.told.waits(chain[-1])
             if lock is None or holder >= self.cpus:
                 return
             if holder in chain:
@@ -491,8 +492,8 @@ class Machine:
             chain.append(holder)
 
     def _deadlock(self, cpu: int) -> None:
-        locks, waits = self._locks(), self._all_waits()
-        lock, holder = self._waits(cpu)
+        locks, waits = self.told.locks(), self.told.all_waits()
+        lock, holder = self.told.waits(cpu)
         name = lock.name if lock else "a lock"
         self._stop(
             faults.XenDeadlock,
@@ -530,40 +531,8 @@ class Machine:
                 self.stopped = XenFault(Report(f"the secure world's script raised {error!r}"))
             raise error
         raw = self.lib.ffashim_last_report()
-        places = self._backtrace([raw.frame[n] for n in range(raw.frames)])
-        file = self.ffi.string(raw.file).decode(errors="replace")
-        where = f"{_shorten(file)}:{raw.line}" if file else ""
-        if not where and places:
-            where = next((p.where for p in places if p.file.startswith("xen/")), places[0].where)
-        text = self.ffi.string(raw.text).decode(errors="replace").strip()
-        if text == "BUG":  # Xen's macro is given no condition
-            text = f"BUG() or BUG_ON() in {places[0].function}()" if places else "BUG() or BUG_ON()"
-        self._stop(
-            _FAULTS[raw.kind],
-            Report(
-                text,
-                where=where,
-                backtrace=tuple(map(str, places)),
-                memory=self._sites(raw),
-                earlier=self._earlier(raw),
-                locks=self._locks(),
-                waits=self._all_waits(),
-            ),
-        )
-
-    def _sites(self, raw: Any) -> tuple[str, ...]:
-        """Return who has allocated and freed the memory that a report is about."""
-        allocated = self._site(raw.allocated_by, raw.allocated_outer)
-        sites = (("allocated", allocated), ("freed", self._site(raw.freed_by)))
-        return tuple(f"{what} by {place}" for what, place in sites if place)
-
-    def _site(self, caller: int, outer: int = 0) -> Place | None:
-        """Return where the machine was called from, past an inline function of a header's."""
-        table = symbols(self.extension.path)
-        places = [table.place(offset - 1) for offset in (caller, outer) if offset]
-        return next((each for each in places if not each.file.endswith(".h")), None) or (
-            places[0] if places else None
-        )
+        kind, report = self.told.fault(raw)
+        self._stop(kind, replace(report, earlier=self._earlier(raw)))
 
     def _earlier(self, raw: Any) -> tuple[str, ...]:
         """Return where the bytes were read, or written, before that are read again."""
@@ -591,39 +560,6 @@ class Machine:
     def _describe(self, slot: int, vcpu: int, regs: tuple[int, ...]) -> str:
         vm = self.vms.get(slot)
         return f"d{vm.domid if vm else '?'}v{vcpu} {Reply(regs)}"
-
-    def _backtrace(self, offsets: Sequence[int]) -> list[Place]:
-        table = symbols(self.extension.path)
-        places = [table.place(offset) for offset in offsets]
-        # How the machine came to enter and to leave Xen is nobody's concern.
-        outside = ("stubs/host/", "stubs/xen/entry.c")
-        return [place for place in places if not place.file.startswith(outside)]
-
-    def _lock(self, cpu: int, raw: Any) -> Lock:
-        ffi = self.ffi
-        if raw.file:
-            where = f"{_shorten(ffi.string(raw.file).decode())}:{raw.line}"
-        else:
-            where = symbols(self.extension.path).place(raw.caller).where
-        name = ffi.string(raw.name).decode() if raw.name else f"{raw.lock:#x}"
-        return Lock(name, ("spin", "read", "write")[raw.mode], where, cpu)
-
-    def _locks(self) -> tuple[Lock, ...]:
-        raw = self.ffi.new("ffashim_lock[]", 32)
-        return tuple(
-            self._lock(cpu, raw[n])
-            for cpu in range(self.cpus)
-            for n in range(self.lib.ffashim_locks(cpu, raw, 32))
-        )
-
-    def _waits(self, cpu: int) -> tuple[Lock | None, int]:
-        raw, holder = self.ffi.new("ffashim_lock *"), self.ffi.new("uint32_t *")
-        if not self.lib.ffashim_waits(cpu, raw, holder):
-            return None, self.cpus
-        return self._lock(cpu, raw), int(holder[0])
-
-    def _all_waits(self) -> tuple[Lock, ...]:
-        return tuple(lock for cpu in range(self.cpus) if (lock := self._waits(cpu)[0]))
 
     # --- what the secure world and switch points call --------------------------------------------
 
@@ -816,7 +752,7 @@ class Machine:
         found = []
         for e in self._events(self.lib.FFASHIM_EVENT_WARN):
             file = self.ffi.string(self.ffi.cast("const char *", e.b)).decode()
-            found.append(f"{_shorten(file)}:{e.a}")
+            found.append(f"{shorten(file)}:{e.a}")
         return found
 
     @property
@@ -826,7 +762,7 @@ class Machine:
         No reset forgets them: all that a test does counts, whatever it started from.
         """
         raw = self.ffi.new("const ffashim_alarm **")
-        seen = [self._alarm(raw[0][n]) for n in range(self.lib.ffashim_alarms(raw))]
+        seen = [self.told.alarm(raw[0][n]) for n in range(self.lib.ffashim_alarms(raw))]
         return seen + self._alarms
 
     def forget_alarms(self) -> None:
@@ -834,34 +770,15 @@ class Machine:
         self.lib.ffashim_forget_alarms()
         self._alarms.clear()
 
-    def _alarm(self, raw: Any) -> Alarm:
-        text = self.ffi.string(raw.text).decode(errors="replace")
-        ways = tuple(self._way(raw.taken[n]) for n in range(raw.taken_nr))
-        return Alarm(FROM_C[raw.kind], text, ways)
-
-    def _way(self, taken: Any) -> str:
-        """Tell where a lock was taken, alone or inside of another, and how one came there."""
-        told = ""
-        if taken.inner.lock:
-            inner = self._lock(0, taken.inner)
-            told = f": {inner.name} ({inner.mode}) is taken at {inner.where}"
-        if taken.outer.lock:
-            outer = self._lock(0, taken.outer)
-            told += f", inside of {outer.name} ({outer.mode}), taken at {outer.where}"
-        frames = self._backtrace([taken.frame[n] for n in range(taken.frames)])
-        steps = [f"  {place}" for place in frames]
-        return "\n".join([f"{self._call_name(taken.call)}{told}", *steps])
-
-    def _call_name(self, call: int) -> str:
-        return _JOBS[call] if call < len(_JOBS) else fid_name(call)
-
     @property
     def heap(self) -> list[HeapBlock]:
         """Blocks of Xen's heap that are in use."""
         raw = self.ffi.new("ffashim_block[]", 4096)
         return [
             HeapBlock(
-                int(raw[n].serial), int(raw[n].size), str(self._site(raw[n].caller, raw[n].outer))
+                int(raw[n].serial),
+                int(raw[n].size),
+                str(self.told.site(raw[n].caller, raw[n].outer)),
             )
             for n in range(min(4096, self.lib.ffashim_heap(raw, 4096)))
         ]
@@ -921,123 +838,3 @@ def _require_takes_one(callback: object, function: str, argument: str) -> None:
         ) from None
     except ValueError:  # it is in C, and does not tell
         pass
-
-
-# --- the seam -------------------------------------------------------------------------------------
-
-
-class _Core:
-    """What belongs to a loaded extension, whichever machine runs on it."""
-
-    owner: Machine | None = None
-    cold: Any = None
-    caller: Any = None
-    """ffashim_caller(), see stubs/host/python.c."""
-
-
-_cores: dict[Any, _Core] = {}
-
-
-def _core(module: ModuleType, sanitize: Sequence[str]) -> _Core:
-    """Open the extension once: memory, CPUs, signal handlers, callbacks."""
-    ffi, lib = module.ffi, module.lib
-    if found := _cores.get(lib):
-        return found
-    core = _Core()
-    core.caller = ctypes.PyDLL(module.__file__).ffashim_caller
-    core.caller.argtypes, core.caller.restype = [ctypes.py_object], ctypes.py_object
-    _callbacks(ffi, core)
-    lib.ffashim_connect()
-    if code := lib.ffashim_open():
-        hint = "; see `ulimit -v` and vm.overcommit_memory: --sanitize=address reserves 32 TiB"
-        raise FfashimError(
-            f"the machine's memory cannot be set up: {errno.errorcode.get(code)}"
-            + (hint if "address" in sanitize else "")
-        )
-    cold = ffi.new("void **")
-    if lib.ffashim_snapshot(cold):
-        raise FfashimError("there is no memory left for the machine")
-    core.cold = cold[0]
-    _cores[lib] = core
-    return core
-
-
-def _callbacks(ffi: Any, core: _Core) -> None:
-    """Give the extension its way into Python. What is raised there is raised again by the call."""
-
-    def keep(kind: type[BaseException], error: BaseException, traceback: object) -> None:
-        if core.owner is not None:
-            core.owner._script_error = error
-
-    @ffi.def_extern(name="ffashim_python_smc", error=-1, onerror=keep)  # type: ignore[untyped-decorator]
-    def smc(cpu: int, regs: Any) -> int:
-        assert core.owner is not None
-        core.owner._smc_from_xen(cpu, regs)
-        return 0
-
-    @ffi.def_extern(name="ffashim_python_point", error=-1, onerror=keep)  # type: ignore[untyped-decorator]
-    def point(cpu: int, kind: int, address: int) -> int:
-        assert core.owner is not None
-        return core.owner._reached(cpu, kind, address)
-
-
-class _Host:
-    """The machine as the secure world sees it."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-
-    def read(self, pa: int, size: int) -> bytes:
-        return b"".join(bytes(part) for part in self._parts(pa, size))
-
-    def write(self, pa: int, data: bytes) -> None:
-        at = 0
-        for part in self._parts(pa, len(data)):
-            part[:] = data[at : at + len(part)]
-            at += len(part)
-
-    def raise_irq(self, intid: int, cpu: int = 0) -> None:
-        self._machine.raise_irq(intid, cpu)
-
-    def _parts(self, pa: int, size: int) -> Iterator[memoryview]:
-        machine = self._machine
-        while size > 0:
-            page = machine.lib.ffashim_ram_page(pa)
-            if page == machine.ffi.NULL:
-                raise UsageError(f"there is no RAM at physical address {pa:#x}")
-            offset = pa % 4096
-            length = min(4096 - offset, size)
-            yield memoryview(machine.ffi.buffer(page, 4096))[offset : offset + length]
-            pa += length
-            size -= length
-
-
-_JOBS = (
-    "boot",
-    "a call",
-    "a call",
-    "a call",
-    "domain_create()",
-    "domain_kill()",
-    "an interrupt",
-    "a timer",
-    "what was deferred",
-)
-"""What a CPU is told to do, by enum ffashim_job_kind of stubs/."""
-
-_FAULTS: tuple[type[XenFault], ...] = (
-    XenFault,
-    faults.XenAssertion,
-    faults.XenBug,
-    faults.XenPanic,
-    faults.XenDeadlock,
-    faults.XenUnlock,
-    faults.XenHeld,
-    faults.XenAccess,
-    faults.XenHang,
-    faults.XenMemory,
-    faults.XenUnmodelled,
-    faults.XenUndefined,
-    faults.XenDoubleFetch,
-    faults.XenFault,
-)

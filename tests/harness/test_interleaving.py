@@ -50,7 +50,7 @@ def test_a_call_that_waits_for_a_lock_lets_its_holder_finish(planted: Machine) -
     inner: list[Reply] = []
 
     def compete(point: Point) -> None:
-        if not inner and planted._locks():
+        if not inner and planted.told.locks():
             inner.append(two.smc(FFA.ID_GET, Plant.ORDER_AB))
 
     with planted.at_points(compete, Points.LOCK):
