@@ -15,7 +15,7 @@ from ffashim.alarms import Alarm, AlarmKind
 from ffashim.defects import Defect
 from ffashim.defects.buffers import LEAVES_LOCKS
 from ffashim.defects.lifecycle import FORGETS_FAILED_VM, FREES_WHAT_THE_TIMER_NEEDS
-from ffashim.defects.messages import GUESTS_DEADLOCK
+from ffashim.defects.messages import ANSWERS_AS_WIDE_AS_ASKED, GUESTS_DEADLOCK
 from ffashim.defects.notifications import KEEPS_BITMAP
 from ffashim.errors import FfashimError
 from ffashim.machine import Machine
@@ -45,6 +45,10 @@ KNOWN = (
     Known(LEAVES_LOCKS, lambda alarm: _names(alarm, AlarmKind.LOCK_INIT, "ctx->")),
     Known(GUESTS_DEADLOCK, lambda alarm: _names(alarm, AlarmKind.LOCK_ORDER, "rx_lock", "tx_lock")),
     Known(KEEPS_BITMAP, lambda alarm: _names(alarm, AlarmKind.SPMC, "notification bitmap")),
+    Known(
+        ANSWERS_AS_WIDE_AS_ASKED,
+        lambda alarm: _names(alarm, AlarmKind.REGISTERS, "in an answer of 32 bits, 0x84000060"),
+    ),
     # What the timer goes on with.
     Known(
         FREES_WHAT_THE_TIMER_NEEDS,

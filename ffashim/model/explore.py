@@ -89,7 +89,7 @@ def explore(
         found = _round(machine, deviations, effort, first_seed + n, database, result)
         result.rounds += 1
         result.seconds = time.monotonic() - started
-        if found is not None and not any(found.what == each.what for each in result.found):
+        if found is not None:
             result.found.append(found)
             report(found)
         if result.found and not effort.goes_on:
@@ -132,12 +132,15 @@ def _round(
                 database=database,
                 print_blob=False,
                 report_multiple_bugs=False,
-                # What is found is made short step by step, which is faster: `reduced()`.
-                phases=[Phase.explicit, Phase.reuse, Phase.generate],
+                # What is found is made short step by step, which is faster: `reduced()`. What was
+                # found in this run is not to be found over and over.
+                phases=[Phase.generate] if result.found else [Phase.reuse, Phase.generate],
                 suppress_health_check=list(HealthCheck),
             ),
         )
     except Disagreement as found:
+        if any(found.kind == each.kind for each in result.found):
+            return None
         # A profile that does not shrink wants to know only that there is something.
         return reduced(machine, deviations, found) if Phase.shrink in settings().phases else found
     return None

@@ -56,9 +56,13 @@ class Disagreement(AssertionError):
     def kind(self) -> tuple[str, ...]:
         """What others of the kind have in common: the function, the rule, what is wrong."""
         lines = self.what.splitlines()
-        called = re.sub(r".* called (\S+).*", r"\1", lines[0])
-        wrong = (re.sub(r"0x[0-9a-f]+", "N", line) for line in lines[1:] if line.startswith("->"))
+        called = _without_numbers(re.sub(r".* called (\S+).*", r"\1", lines[0]))
+        wrong = (_without_numbers(line) for line in lines[1:] if line.startswith("->"))
         return called, *sorted({" ".join(line.split()[:3]) for line in wrong})
+
+
+def _without_numbers(line: str) -> str:
+    return re.sub(r"\b(0x[0-9a-f]+|\d+)\b", "N", line)
 
 
 class Structure(Protocol):

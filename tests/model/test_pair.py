@@ -9,6 +9,7 @@ from ffashim import FFA, Machine
 from ffashim.ffa import Version
 from ffashim.model import Disagreement, Pair, pair, profile_of
 from ffashim.model.reduce import reduced
+from ffashim.model.script import Script
 
 
 @pytest.fixture
@@ -63,3 +64,12 @@ def test_the_model_knows_every_call_of_every_tree(xen: Machine) -> None:
     both = Pair(xen)
     vm = both.guest()
     assert all(both.may_call(vm, fid) for fid in FFA)
+
+
+def test_the_same_of_another_guest_is_of_the_same_kind() -> None:
+    def forbidden(number: int, rule: str) -> Disagreement:
+        what = f"the SPMC was sent what FF-A forbids: SP 0x{number:x} knows VM {number} [{rule}]"
+        return Disagreement(what, Script({}, ()))
+
+    assert forbidden(3, "vm-twice").kind == forbidden(14, "vm-twice").kind
+    assert forbidden(3, "vm-twice").kind != forbidden(3, "vm-unknown").kind
