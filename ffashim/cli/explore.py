@@ -116,6 +116,7 @@ def explore(
             "effort": {**asdict(wanted), "seconds": share},
             "seed": seed,
             "shard": shard,
+            "part": (shard, max(1, jobs)),
             "database": database,
             "output": str(where),
         }

@@ -36,7 +36,7 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
         (Path(task["output"]) / f"test_found_{name}.py").write_text(text, encoding="utf-8")
 
     known = known_of(machine, before)
-    result = explore(machine, known, effort, seeds.first, database, keep)
+    result = explore(machine, known, effort, seeds.first, database, keep, task["part"])
     seeds.done(result.rounds)
     return {
         "seed": result.seed,

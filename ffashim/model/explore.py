@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Exploring: conversations by the thousand, in rounds of a seed each, until time is up.
+"""Exploring: the course first, then conversations by the thousand until time is up, in rounds of a
+seed each.
 
 Three efforts: `quick` is the same every time, as a test has to be; `ci` draws other conversations
 each time; `night` goes on where it has stopped the last time, and does not stop at what it finds.
@@ -7,6 +8,7 @@ each time; `night` goes on where it has stopped the last time, and does not stop
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -23,6 +25,7 @@ from ffashim import paths
 from ffashim.errors import UsageError
 from ffashim.machine import Machine
 from ffashim.model.conversations import Conversations
+from ffashim.model.course import Lesson, World, lessons, taught
 from ffashim.model.deviation import Deviation
 from ffashim.model.pair import Disagreement
 from ffashim.model.reduce import reduced
@@ -81,18 +84,34 @@ def explore(
     first_seed: int,
     database: ExampleDatabase | None = None,
     report: Callable[[Disagreement], None] = lambda _found: None,
+    part: tuple[int, int] = (0, 1),
 ) -> Explored:
-    """Explore. What is found is shrunk, reported at once, and is in the result."""
+    """Explore. What is found is shrunk, reported at once, and is in the result.
+
+    part: which part of the course is given here, and in how many it is.
+    """
     result = Explored(first_seed)
     started = time.monotonic()
+
+    def has(found: Disagreement | None) -> bool:
+        """Report it, if it is one. Whether that is the end."""
+        result.seconds = time.monotonic() - started
+        if found is not None and not any(found.kind == each.kind for each in result.found):
+            # A profile that does not shrink wants to know only that there is something.
+            if Phase.shrink in settings().phases:
+                found = reduced(machine, deviations, found)
+            result.found.append(found)
+            report(found)
+        return bool(result.found) and not effort.goes_on
+
+    shard, of = part
+    for world, lesson in itertools.islice(lessons(), shard, None, of):
+        if has(_lesson(machine, deviations, world, lesson, result)):
+            return result
     for n in _rounds(effort, started):
         found = _round(machine, deviations, effort, first_seed + n, database, result)
         result.rounds += 1
-        result.seconds = time.monotonic() - started
-        if found is not None:
-            result.found.append(found)
-            report(found)
-        if result.found and not effort.goes_on:
+        if has(found):
             break
     return result
 
@@ -104,6 +123,36 @@ def _rounds(effort: Effort, started: float) -> Iterator[int]:
         n += 1
 
 
+class _Counted(Conversations):
+    """One that is counted when it is over. ``result`` is a class's own."""
+
+    result: Explored
+
+    def teardown(self) -> None:
+        if hasattr(self, "pair"):  # it has booted
+            self.result.conversations += 1
+            self.result.calls += self.pair.calls
+            self.result.known |= self.pair.known
+
+
+def _lesson(
+    machine: Machine,
+    deviations: Sequence[Deviation],
+    world: World,
+    lesson: Lesson,
+    result: Explored,
+) -> Disagreement | None:
+    conversation = _Counted(machine, deviations)
+    conversation.result = result
+    try:
+        taught(conversation, world, lesson)
+    except Disagreement as found:
+        return found
+    finally:
+        conversation.teardown()
+    return None
+
+
 def _round(
     machine: Machine,
     deviations: Sequence[Deviation],
@@ -112,16 +161,11 @@ def _round(
     database: ExampleDatabase | None,
     result: Explored,
 ) -> Disagreement | None:
-    class Round(Conversations):
+    class Round(_Counted):
         def __init__(self) -> None:
             super().__init__(machine, deviations)
 
-        def teardown(self) -> None:
-            if hasattr(self, "pair"):  # it has booted
-                result.conversations += 1
-                result.calls += self.pair.calls
-                result.known |= self.pair.known
-
+    Round.result = result
     try:
         run_state_machine_as_test(
             seed(number)(Round),
@@ -139,10 +183,7 @@ def _round(
             ),
         )
     except Disagreement as found:
-        if any(found.kind == each.kind for each in result.found):
-            return None
-        # A profile that does not shrink wants to know only that there is something.
-        return reduced(machine, deviations, found) if Phase.shrink in settings().phases else found
+        return found
     return None
 
 

@@ -218,9 +218,10 @@ BENDS: list[Callable[[int], int]] = [
 """What is done to a field: off by one, a bit, one page more, the upper half set, all ones."""
 
 
-def _bend(registers: Words, n: int, bend: Callable[[int], int]) -> Words:
+def bend(registers: Words, n: int, how: Callable[[int], int]) -> Words:
+    """Return x0 to x17 of a call with one of them bent."""
     whole = [*registers, *(0,) * 18][:18]
-    whole[n] = bend(whole[n])
+    whole[n] = how(whole[n])
     return whole
 
 
@@ -236,7 +237,7 @@ def _soil(registers: Words, upper: int) -> Words:
 
 bent_once = sensible.flatmap(
     lambda registers: st.builds(
-        _bend, st.just(registers), _in_use(registers), st.sampled_from(BENDS)
+        bend, st.just(registers), _in_use(registers), st.sampled_from(BENDS)
     )
 )
 soiled = st.builds(_soil, sensible, st.sampled_from([1, 0xDEAD_BEEF]))

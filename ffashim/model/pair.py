@@ -374,6 +374,18 @@ class Pair:
         self._note("notify", sp, vm, bits)
         self._below(lambda: self.spmc.notifications.notify(sp, vm.id, bits))
 
+    def notify_all(self, sp: int, bits: int, *vms: Vm) -> None:
+        """Let a partition notify guests that have bound these to it, with one interrupt for all."""
+        self._note("notify_all", sp, bits, *vms)
+
+        def notify() -> None:
+            *others, last = vms
+            for vm in others:
+                self.spmc.notifications.notify(sp, vm.id, bits, delay=True)
+            self.spmc.notifications.notify(sp, last.id, bits)
+
+        self._below(notify)
+
     def send(self, sp: int, vm: Vm, payload: bytes) -> FfaError | None:
         """Let a partition send a guest a message: None, or why the SPMC could not deliver it."""
         self._note("send", sp, vm, payload)

@@ -7,7 +7,7 @@ stands in it: a strategy here yields a function from (endpoint, version) to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,50 +34,52 @@ LENGTHS = [0, 1, 8, 15, 16, 17, 19, 20, 21, 24, 31, 32, 33, 39, 40, 41, 47, 48, 
 """Sizes, counts and offsets around those that FF-A's structures have."""
 
 addresses = st.integers(2, RAM_PAGES - 1).map(lambda n: RAM_BASE + n * PAGE_SIZE)
-odd_addresses = st.sampled_from(
-    [0, 1, RAM_BASE + 1, RAM_BASE + 0x2800, RAM_BASE - PAGE_SIZE, RAM_BASE + RAM_PAGES * PAGE_SIZE,
-     (1 << 64) - PAGE_SIZE, 1 << 52, 1 << 63]
-)  # fmt: skip
+ODD_ADDRESSES = [
+    0, 1, RAM_BASE + 1, RAM_BASE + 0x2800, RAM_BASE - PAGE_SIZE, RAM_BASE + RAM_PAGES * PAGE_SIZE,
+    (1 << 64) - PAGE_SIZE, 1 << 52, 1 << 63,
+]  # fmt: skip
 ranges = st.lists(
     st.builds(Constituent, addresses, st.sampled_from([1, 1, 1, 2, 3])), min_size=1, max_size=3
 )
 lengths = st.sampled_from(LENGTHS) | st.integers(0, (1 << 32) - 1)
 
-Bends = dict[str, st.SearchStrategy[Any]]
+Bends = Mapping[str, Sequence[Any]]
 TRANSACTION: Bends = {
-    "sender": st.sampled_from(ENDPOINTS),
-    "attributes": st.sampled_from([0, 0x6F, 0x2E, 0x2C, 0x10, 0x1F, 0x12F, 0xFFFF]),
-    "flags": st.sampled_from([1, 2, 4, 8, 9, 0x10, 0x18, 0x100, 1 << 31]),
-    "handle": st.sampled_from([1, 1 << 63, (1 << 64) - 1]),
-    "tag": st.sampled_from([1, 1 << 63, (1 << 64) - 1]),
-    "access_size": lengths,
-    "access_count": lengths,
-    "access_offset": lengths,
-    "reserved": st.sampled_from([1, 1 << 31]),
-    "receivers.0.endpoint": st.sampled_from(ENDPOINTS),
-    "receivers.0.permissions": st.sampled_from([0, MEM_PERM_RO, 3, 6, 10, 0xFF]),
-    "receivers.0.flags": st.sampled_from([1, 0xFF]),
-    "receivers.0.reserved": st.sampled_from([1, 1 << 63]),
-    "receivers.0.composite_offset": lengths,
-    "receivers.0.impdef": st.sampled_from([bytes(range(1, 17)), b"\xff" * 16]),
-    "composite.total_pages": lengths,
-    "composite.range_count": lengths,
-    "composite.reserved": st.sampled_from([1, 1 << 63]),
-    "composite.constituents.0.address": odd_addresses,
-    "composite.constituents.0.page_count": lengths,
-    "composite.constituents.0.reserved": st.sampled_from([1, 1 << 31]),
-    "composite_offset": st.sampled_from([80, 88, 96, 112, 4048, 4064, 4072, 4080]),
+    "sender": ENDPOINTS,
+    "attributes": [0, 0x6F, 0x2E, 0x2C, 0x10, 0x1F, 0x12F, 0xFFFF],
+    "flags": [1, 2, 4, 8, 9, 0x10, 0x18, 0x100, 1 << 31],
+    "handle": [1, 1 << 63, (1 << 64) - 1],
+    "tag": [1, 1 << 63, (1 << 64) - 1],
+    "access_size": LENGTHS,
+    "access_count": LENGTHS,
+    "access_offset": LENGTHS,
+    "reserved": [1, 1 << 31],
+    "receivers.0.endpoint": ENDPOINTS,
+    "receivers.0.permissions": [0, MEM_PERM_RO, 3, 6, 10, 0xFF],
+    "receivers.0.flags": [1, 0xFF],
+    "receivers.0.reserved": [1, 1 << 63],
+    "receivers.0.composite_offset": LENGTHS,
+    "receivers.0.impdef": [bytes(range(1, 17)), b"\xff" * 16],
+    "composite.total_pages": LENGTHS,
+    "composite.range_count": LENGTHS,
+    "composite.reserved": [1, 1 << 63],
+    "composite.constituents.0.address": ODD_ADDRESSES,
+    "composite.constituents.0.page_count": LENGTHS,
+    "composite.constituents.0.reserved": [1, 1 << 31],
+    "composite_offset": [80, 88, 96, 112, 4048, 4064, 4072, 4080],
 }
-"""Fields of a memory transaction, and what they are bent to (Tables 10.13 to 10.20)."""
+"""Fields of a memory transaction, and what they are bent to (Tables 10.13 to 10.20). Where that is
+`LENGTHS`, it may be any number.
+"""
 MESSAGE: Bends = {
-    "sender": st.sampled_from(ENDPOINTS),
-    "receiver": st.sampled_from(ENDPOINTS),
-    "flags": st.sampled_from([1, 1 << 31]),
-    "reserved": st.sampled_from([1, 1 << 31]),
-    "offset": lengths,
-    "size": lengths,
-    "uuid": st.sampled_from([NIL, MAILBOX]),
-    "reserved2": st.sampled_from([1, 1 << 31]),
+    "sender": ENDPOINTS,
+    "receiver": ENDPOINTS,
+    "flags": [1, 1 << 31],
+    "reserved": [1, 1 << 31],
+    "offset": LENGTHS,
+    "size": LENGTHS,
+    "uuid": [NIL, MAILBOX],
+    "reserved2": [1, 1 << 31],
 }
 """Fields of an indirect message (Table 7.1)."""
 
@@ -97,16 +99,23 @@ def bent(structure: Any, path: str, value: Any) -> Any:
 
 def bends(table: Bends) -> st.SearchStrategy[list[tuple[str, Any]]]:
     """No field, one, or two of a table, with what they are bent to."""
-    one = st.sampled_from(sorted(table)).flatmap(lambda name: st.tuples(st.just(name), table[name]))
+    one = st.sampled_from(sorted(table)).flatmap(
+        lambda name: st.tuples(st.just(name), _values(table[name]))
+    )
     return st.lists(one, max_size=2, unique_by=lambda bend: bend[0])
 
 
-def _transaction(
+def _values(values: Sequence[Any]) -> st.SearchStrategy[Any]:
+    return lengths if values is LENGTHS else st.sampled_from(values)
+
+
+def transaction(
     endpoint: int,
     receiver: int,
     constituents: Sequence[Constituent],
     changes: Sequence[tuple[str, Any]],
 ) -> MemoryTransaction:
+    """Return what a guest sends to share memory, with fields changed."""
     access, region = MemoryAccess(receiver), CompositeRegion(tuple(constituents))
     made = MemoryTransaction(endpoint, (access,), region)
     for path, value in changes:
@@ -119,7 +128,7 @@ Maker = Callable[[int], Any]
 
 transactions: st.SearchStrategy[Maker] = st.builds(
     lambda receiver, memory, changes: (
-        lambda endpoint: _transaction(endpoint, receiver, memory, changes)
+        lambda endpoint: transaction(endpoint, receiver, memory, changes)
     ),
     st.sampled_from(PARTITIONS),
     ranges,
@@ -127,16 +136,17 @@ transactions: st.SearchStrategy[Maker] = st.builds(
 )
 """What FFA_MEM_SHARE takes."""
 plain_transactions: st.SearchStrategy[Maker] = st.builds(
-    lambda receiver, memory: lambda endpoint: _transaction(endpoint, receiver, memory, ()),
+    lambda receiver, memory: lambda endpoint: transaction(endpoint, receiver, memory, ()),
     st.sampled_from(PARTITIONS),
     ranges,
 )
 """What drivers share."""
 
 
-def _message(
+def message(
     endpoint: int, receiver: int, payload: bytes, changes: Sequence[tuple[str, Any]]
 ) -> IndirectMessage:
+    """Return what a guest sends as an indirect message, with fields changed."""
     made = IndirectMessage(endpoint, receiver, payload)
     for path, value in changes:
         made = bent(made, path, value)
@@ -146,7 +156,7 @@ def _message(
 payloads = st.sampled_from([b"x", b"hello", b"\xa5" * 100, bytes(4056), b"\x5a" * 4057])
 messages: st.SearchStrategy[Maker] = st.builds(
     lambda receiver, payload, changes: (
-        lambda endpoint: _message(endpoint, receiver, payload, changes)
+        lambda endpoint: message(endpoint, receiver, payload, changes)
     ),
     st.sampled_from([*PARTITIONS, 2, 2, 3, 3, 4, 5]),
     payloads,

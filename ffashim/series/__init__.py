@@ -10,7 +10,6 @@ It composes what the other packages do to a single tree. From input to output::
     work       what a task does, in a process of its own (`worker`)
     tasks      runs tasks on the cores there are, and keeps what came of them in the cache
     recording  a conversation played without the model
-    corpus     conversations that are always had
     behaviour  compares two trees by conversations, and `showing` shows how they differ
     lines      which lines a commit has added, and where they are at the end of the series
     findings   what there is to say of a commit

@@ -16,9 +16,9 @@ from ffashim import loader, paths, suite
 from ffashim.errors import BuildError, ConfigError, FfashimError
 from ffashim.loader import Extension
 from ffashim.machine import Machine
-from ffashim.model import known_of
+from ffashim.model import corpus, known_of
 from ffashim.model.script import Script
-from ffashim.series import behaviour, corpus, recording, warnings
+from ffashim.series import behaviour, recording, warnings
 from ffashim.source import Tree, store
 from ffashim.source.tree import read_version
 from ffashim.variants import nearest, variants

@@ -46,7 +46,7 @@ def test_xen_does_what_the_model_says(
     seeds = Seeds(effort, None if given is None else int(given), key, shard)
     before = baseline_of(request.config, *request.node.callspec.params["extension"])
     known = known_of(xen, machine_of(before) if isinstance(before, Extension) else None)
-    found = explore(xen, known, effort, seeds.first, database)
+    found = explore(xen, known, effort, seeds.first, database, part=(shard, SHARDS))
     seeds.done(found.rounds)
     name = request.node.callspec.id
     request.node.user_properties.append((EXPLORED_PROPERTY, f"{name}: {found}"))

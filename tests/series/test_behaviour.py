@@ -9,10 +9,10 @@ import pytest
 
 from ffashim.faults import Report, XenAccess
 from ffashim.ffa import FFA
+from ffashim.model import corpus
 from ffashim.model.inputs import SENSIBLE
 from ffashim.model.script import Script, Step, Who
 from ffashim.reply import Reply
-from ffashim.series import corpus
 from ffashim.series.behaviour import ORDER, SEEN, TIMING, differences
 from ffashim.series.recording import Seen, ended
 from ffashim.series.showing import as_json

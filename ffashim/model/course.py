@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Conversations that are always had: each call in each world, each field bent in each way.
+
+What is drawn at random needs luck to bend the one field of the one structure that matters, in the
+one world in which it does. Where no luck is needed there are lessons: short, the same each time,
+and made of the same rules.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ffashim.descriptors import NIL, Constituent
+from ffashim.ffa import FFA, FfaError
+from ffashim.memory import P2m
+from ffashim.model import inputs, structures
+from ffashim.model.conversations import ANSWERS, Conversations
+from ffashim.model.corpus import CALLS
+from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, Refusal
+from ffashim.traffic import SP
+
+World = Mapping[str, Any]
+"""What `Conversations.boot()` is told of the secure world."""
+Lesson = Callable[[Conversations], None]
+
+GUESTS = [(64, 2, 0x1_0002), (64, 1, 0x1_0001), (64, 1, 0x1_0000), (32, 1, 0x1_0001)]
+"""Who is there: width, vCPUs, version."""
+PLAIN: World = {"count": None, "below": "", "without": (), "unwilling": None}
+WORLDS: Sequence[World] = [
+    *({"below": version} for version in ("1.1", None)),
+    *({"count": count} for count in (0, 1, 5, 63)),
+    *({"unwilling": fid} for fid in (FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET)),
+    *({"without": calls} for calls in ((FFA.RX_ACQUIRE, FFA.MSG_SEND2), (FFA.MSG_SEND2,),
+                                       (FFA.MSG_SEND_DIRECT_REQ2,))),
+]  # fmt: skip
+"""What is not as it mostly is."""
+SECOND, THIRD = (inputs.PAGES[n] for n in (2, 3))
+REFUSALS = (FfaError.DENIED, FfaError.NO_MEMORY, FfaError.RETRY, FfaError.INTERRUPTED, 0, 1, -99)
+NONSENSE = (0, 1, FFA.ERROR, FFA.SUCCESS_64, FFA.INTERRUPT, 0x7FFF_FFFF, (1 << 64) - 1)
+
+
+def lessons() -> Iterator[tuple[World, Lesson]]:
+    """Yield each lesson with its world."""
+    for world in ({}, *WORLDS):
+        yield {**PLAIN, **world}, tour
+    for lesson in _plain():
+        yield PLAIN, lesson
+
+
+def taught(conversation: Conversations, world: World, lesson: Lesson) -> None:
+    """Boot, and give a lesson. Raises Disagreement."""
+    conversation.boot(**world, first=GUESTS)
+    lesson(conversation)
+
+
+def _plain() -> Iterator[Lesson]:
+    for path, values in structures.TRANSACTION.items():
+        yield functools.partial(bent_shares, path, values)
+    for path, values in structures.MESSAGE.items():
+        yield functools.partial(bent_messages, path, values)
+    for call in CALLS:
+        if not isinstance(call, str):
+            yield functools.partial(bent_calls, list(call))
+    yield from (odd_pages, crowd, births, deaths, scarcity, vcpus_that_sleep, notified_together)
+    for what in TRIGGERS:
+        yield functools.partial(refused, what)
+    for fid in ANSWERS:
+        yield functools.partial(garbled, fid)
+
+
+# --- lessons -------------------------------------------------------------------------------------
+
+
+def tour(c: Conversations) -> None:
+    """All that there is, once, by each guest."""
+    for who in range(len(c.pair.vms)):
+        c.ask_for_features(who, [*FFA, 1, 2, 3])
+        c.read_the_list(who, NIL, 1, 1)
+        c.walk_the_list(who, NIL, 5)
+        _share(c, who)
+        c.be_notified(who, SP, 5, 15)
+        c.guests_exchange_a_message(who, who + 1, b"hello", [8, 15], again=True)
+        c.partition_sends_a_message(who, SP, b"hello")
+        c.run_a_preempted_partition(who, SP, 0, 2)
+        for call in CALLS:
+            if not isinstance(call, str):
+                c.say(c.vm(who), list(call))
+        c.let_buffers_go(who, [FFA.RX_RELEASE, FFA.RXTX_UNMAP])
+    c.go(0, None)
+
+
+def bent_shares(path: str, values: Sequence[Any], c: Conversations) -> None:
+    """Share memory by a descriptor with a bent field, in each version of its layout."""
+    for who in range(len(GUESTS)):
+        for value in values:
+            _share(c, who, [(path, value)])
+
+
+def _share(c: Conversations, who: int, changes: Sequence[tuple[str, Any]] = ()) -> None:
+    memory = [Constituent(SECOND, 1), Constituent(THIRD + 4096, 2)]
+    make = functools.partial(
+        structures.transaction, receiver=SP, constituents=memory, changes=changes
+    )
+    c.share_memory(who, [make], 0, FFA.MEM_SHARE_64, None, 0)
+    c.reclaim_memory(who, who, 0, 0, 0)
+
+
+def bent_messages(path: str, values: Sequence[Any], c: Conversations) -> None:
+    """Send a partition, and another guest, a message with a bent field of its header."""
+    for who in (0, 1):
+        for receiver in (SP, c.vm(who + 1).id):
+            for value in values:
+                make = functools.partial(
+                    structures.message, receiver=receiver, payload=b"hello", changes=[(path, value)]
+                )
+                c.send_a_message(who, make, None)
+                c.say(c.vm(who + 1), [FFA.RX_RELEASE])
+
+
+def bent_calls(registers: list[int], c: Conversations) -> None:
+    """Bend each register of a call that could succeed, in each way."""
+    for n in range(1, 8):
+        for how in inputs.BENDS:
+            c.bend_a_call_that_could_succeed(0, inputs.bend(registers, n, how), 0x1_0002)
+
+
+def odd_pages(c: Conversations) -> None:
+    """Map and share what is no plain memory."""
+    for kind in P2m:
+        for page in range(4):
+            c.let_buffers_go(0, [])
+            c.say(c.vm(0), [FFA.RXTX_UNMAP])
+            c.page_changes(0, page, kind)
+            c.say(c.vm(0), [FFA.RXTX_MAP_64, *inputs.PAGES[:2], 1])
+            _share(c, 1)
+            c.page_changes(1, 2 + page, kind)
+            _share(c, 1)
+            c.page_changes(1, 2 + page, P2m.RAM_RW)
+            c.page_changes(0, page, P2m.RAM_RW)
+
+
+def crowd(c: Conversations) -> None:
+    """So many guests that lists have several windows."""
+    for n in range(12):
+        c.come(GUESTS[n % 4], None, 0)
+        c.walk_the_list(0, NIL, 5)
+        c.read_the_list(1, NIL, 1, 1)
+    for start in range(14):
+        c.read_on_with_the_tag(0, start, 0)
+
+
+def births(c: Conversations) -> None:
+    """What keeps a guest from coming."""
+    for what in BIRTH:
+        for code in REFUSALS:
+            c.come(GUESTS[0], Refusal(what, int(code)), 0)
+            c.go(len(c.pair.vms) - 1, None)
+            c.come(GUESTS[0], None, 0)
+    for nth in range(1, 6):
+        c.come(GUESTS[0], None, nth)
+
+
+def deaths(c: Conversations) -> None:
+    """What keeps a guest from going."""
+    for what in DEATH:
+        for code in FOR_GOOD:
+            c.come(GUESTS[0], None, 0)
+            last = len(c.pair.vms) - 1
+            c.prepare(c.vm(last))
+            c.be_notified(last, SP, 1, 0)
+            _share(c, last)
+            c.go(last, Refusal(what, int(code)))
+
+
+def scarcity(c: Conversations) -> None:
+    """Each allocation of a call fails."""
+    for nth in (1, 2, 3):
+        for call in CALLS:
+            if not isinstance(call, str):
+                c.say(c.vm(0), list(call), scarce=nth)
+        make = functools.partial(
+            structures.transaction, receiver=SP, constituents=[Constituent(SECOND, 1)], changes=()
+        )
+        c.share_memory(0, [make], 0, FFA.MEM_SHARE_64, None, nth)
+
+
+def vcpus_that_sleep(c: Conversations) -> None:
+    """Guests are notified while one of their vCPUs, or all, are offline."""
+    for asleep in ((0,), (1,), (0, 1)):
+        for vcpu in asleep:
+            c.vcpu_goes_on_or_off(0, vcpu, value=False)
+        for vcpu in (0, 1):
+            c.call_sensibly(0, [FFA.NOTIFICATION_BIND, SP << 16 | inputs.SELF, 0, 2, 0], vcpu)
+        c.partition_notifies(0, 0)
+        c.guests_exchange_a_message(1, 0, b"hello", [], again=False)
+        for vcpu in asleep:
+            c.vcpu_goes_on_or_off(0, vcpu, value=True)
+        c.be_notified(0, SP, 1, 15)
+
+
+def notified_together(c: Conversations) -> None:
+    """One interrupt tells of several guests."""
+    if not c.pair.may_call(c.vm(0), FFA.NOTIFICATION_BIND):
+        return
+    for vm in c.pair.vms:
+        c.say(vm, [FFA.NOTIFICATION_BIND, SP << 16 | inputs.SELF, 0, 1])
+    maps = c.pair.spmc.state.bitmaps
+    bound = [vm for vm in c.pair.vms
+             if vm.id in maps and any(each.bits & 1 for each in maps[vm.id].bindings)]  # fmt: skip
+    for count in range(1, len(bound) + 1):
+        c.pair.notify_all(SP, 1, *bound[:count])
+        for vm in bound:
+            c.say(vm, [FFA.NOTIFICATION_INFO_GET_32])
+            c.say(vm, [FFA.NOTIFICATION_GET, inputs.SELF, 1])
+
+
+# --- a secure world that is not well -------------------------------------------------------------
+
+
+def _unmap(c: Conversations) -> None:
+    c.let_buffers_go(0, [])
+
+
+def _message(c: Conversations) -> None:
+    make = functools.partial(structures.message, receiver=SP, payload=b"hello", changes=())
+    c.send_a_message(0, make, None)
+
+
+def _notify(c: Conversations) -> None:
+    c.be_notified(0, SP, 1, 5)
+    c.say(c.vm(0), [FFA.NOTIFICATION_SET, inputs.SELF << 16 | SP, 0, 1])
+
+
+def _ask(fid: FFA, c: Conversations) -> None:
+    c.say(c.vm(0), [fid, inputs.SELF << 16 | SP, 0, 0, 1, 2, 3])
+
+
+TRIGGERS: Mapping[FFA, Lesson] = {
+    **dict.fromkeys((FFA.RXTX_MAP_64, FFA.RXTX_UNMAP), _unmap),
+    **dict.fromkeys((FFA.RX_ACQUIRE, FFA.RX_RELEASE),
+                    lambda c: c.read_the_list(0, NIL, 1, 1)),
+    **dict.fromkeys((FFA.MEM_SHARE_64, FFA.MEM_RECLAIM), lambda c: _share(c, 0)),
+    FFA.MSG_SEND2: _message,
+    **dict.fromkeys((FFA.NOTIFICATION_BIND, FFA.NOTIFICATION_UNBIND, FFA.NOTIFICATION_SET,
+                     FFA.NOTIFICATION_GET, FFA.NOTIFICATION_INFO_GET_64), _notify),
+    **{fid: functools.partial(_ask, fid)
+       for fid in (FFA.MSG_SEND_DIRECT_REQ_32, FFA.MSG_SEND_DIRECT_REQ_64,
+                   FFA.MSG_SEND_DIRECT_REQ2)},
+    FFA.RUN: lambda c: c.run_a_preempted_partition(0, SP, 0, 2),
+}  # fmt: skip
+"""What makes a hypervisor ask the SPMC for something."""
+
+
+def refused(fid: FFA, c: Conversations) -> None:
+    """The SPMC refuses, in each way."""
+    for code in REFUSALS:
+        c.spmc_will_refuse(fid, int(code))
+        TRIGGERS[fid](c)
+        TRIGGERS[fid](c)
+
+
+def garbled(fid: FFA, c: Conversations) -> None:
+    """The SPMC's answer has nonsense in it."""
+    for register in (0, 1, 2, 3, 4, 7, 8, 17):
+        for value in NONSENSE:
+            c.spmc_will_talk_nonsense(fid, register, int(value))
+            TRIGGERS[fid](c)
