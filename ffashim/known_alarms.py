@@ -41,9 +41,27 @@ def _names(alarm: Alarm, kind: AlarmKind, *parts: str) -> bool:
     return alarm.kind is kind and all(part in text for part in parts)
 
 
+def _between(alarm: Alarm, *functions: str) -> bool:
+    """Tell whether these functions take the locks, and no other."""
+    if alarm.kind is not AlarmKind.LOCK_ORDER:
+        return False
+    takers = (f"{way}\n".split("\n")[1].strip() for way in alarm.ways)
+    return {taker.partition("(")[0] for taker in takers} <= set(functions)
+
+
+def _only_of(alarm: Alarm, function: str) -> bool:
+    """Tell whether it is one block that is leaked, of this function's."""
+    return alarm.kind is AlarmKind.LEAK and [f" by {function}() " in way for way in alarm.ways] == [
+        True
+    ]
+
+
 KNOWN = (
     Known(LEAVES_LOCKS, lambda alarm: _names(alarm, AlarmKind.LOCK_INIT, "ctx->")),
-    Known(GUESTS_DEADLOCK, lambda alarm: _names(alarm, AlarmKind.LOCK_ORDER, "rx_lock", "tx_lock")),
+    Known(
+        GUESTS_DEADLOCK,
+        lambda alarm: _between(alarm, "ffa_rx_acquire", "ffa_handle_rxtx_map", "rxtx_unmap"),
+    ),
     Known(KEEPS_BITMAP, lambda alarm: _names(alarm, AlarmKind.SPMC, "notification bitmap")),
     Known(
         ANSWERS_AS_WIDE_AS_ASKED,
@@ -52,9 +70,10 @@ KNOWN = (
     # What the timer goes on with.
     Known(
         FREES_WHAT_THE_TIMER_NEEDS,
-        lambda alarm: (
-            _names(alarm, AlarmKind.LEAK, "ffa_partinfo_domain_init() ") and len(alarm.ways) == 1
-        ),
+        lambda alarm: _only_of(alarm, "ffa_partinfo_domain_init"),
     ),
-    Known(FORGETS_FAILED_VM, lambda alarm: _names(alarm, AlarmKind.LEAK, "never created")),
+    Known(
+        FORGETS_FAILED_VM,
+        lambda alarm: "never created" in alarm.text and _only_of(alarm, "ffa_partinfo_domain_init"),
+    ),
 )

@@ -97,8 +97,12 @@ def _lists_early(machine: Machine) -> bool:
 
 
 _ALARMS = frozenset(
-    {AlarmKind.LOCK_ORDER, AlarmKind.LOCK_IRQ, AlarmKind.LOCK_INIT, AlarmKind.REGISTERS}
-)
+    {
+        AlarmKind.LOCK_ORDER, AlarmKind.LOCK_IRQ, AlarmKind.LOCK_INIT, AlarmKind.REGISTERS,
+        AlarmKind.DISCLOSED, AlarmKind.LEAK,
+    }
+)  # fmt: skip
+"""Those that are Xen's own doing, whatever the secure world does and says."""
 
 
 class Pair:
@@ -247,6 +251,7 @@ class Pair:
             self._spoilt.add(domid)
         if left := [each for each in left if not self._knows(known, each)]:
             raise Disagreement("\n".join(["of a guest that is gone is left:", *left]), self.script)
+        self._listen()
 
     def _behave(self) -> None:
         """The secure world does as it should while guests come and go: what else becomes of that
@@ -485,11 +490,14 @@ class Pair:
             if not self._knows("forbidden", line):
                 raise Disagreement(f"the SPMC was sent what FF-A forbids: {line}", self.script)
         self.spmc.violations.clear()
+        self._listen()
+        self.states = _distinct(after)
+
+    def _listen(self) -> None:
+        """Look what the machine has seen go wrong. Raises Disagreement."""
         for alarm in self.machine.alarms:
-            # What is left of a guest, or told, depends on what an unwilling SPMC does and says.
             if alarm.kind in _ALARMS and not any(each.covers(alarm) for each in self._excused):
                 raise Disagreement(str(alarm), self.script)
-        self.states = _distinct(after)
 
     def _deviate(
         self,

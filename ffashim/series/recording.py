@@ -117,6 +117,9 @@ class Recording(Pair):
     def _compare(self, call: Any, seen: Any, expected: Any) -> None:
         pass
 
+    def _listen(self) -> None:
+        pass  # alarms name lines, which move
+
     def _knows(self, what: str, line: str) -> bool:
         self._others.append(line)
         return True

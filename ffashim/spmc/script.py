@@ -192,9 +192,9 @@ def apply(spmc: Spmc, x: Regs) -> Regs | None:
             rule._uses[0] += 1
             if rule.left is not None:
                 rule.left -= 1
-            if rule.overrides:
-                spmc.state.overridden = True
             answer = rule.action(spmc, rule, x)
             if answer is not None:
+                spmc.state.scripted = True
+                spmc.state.overridden |= rule.overrides
                 return answer
     return None

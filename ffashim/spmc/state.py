@@ -135,6 +135,7 @@ class State:
     tag: int
     rules: dict[int, tuple[Rule, ...]]
     overridden: bool
+    scripted: bool
 
     def copy(self) -> State:
         """A copy that shares nothing mutable with this one."""

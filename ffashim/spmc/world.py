@@ -178,6 +178,7 @@ class Spmc:
             tag=tag,
             rules={},
             overridden=False,
+            scripted=False,
         )
 
     def snapshot(self) -> object:

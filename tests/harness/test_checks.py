@@ -10,9 +10,12 @@ import pytest
 from planted import plant
 from planted_checks import Slip
 
-from ffashim import FFA, Machine, Points, ending, faults
+from ffashim import FFA, FfaError, Machine, Points, ending, faults
 from ffashim.alarms import Alarm, AlarmKind
+from ffashim.defects.messages import GUESTS_DEADLOCK
+from ffashim.known_alarms import KNOWN
 from ffashim.machine import Point
+from ffashim.model import Disagreement, Pair, known_of
 from ffashim.source import Tree
 from ffashim.vm import Vm
 
@@ -140,6 +143,41 @@ def test_a_slip_is_an_alarm_and_its_twin_is_none(
     assert any(text in alarm.text for alarm in found), found
     if slip not in PLACELESS:
         assert any("xen/arch/arm/tee/ffa.c:" in str(alarm) for alarm in found)
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_script_hides_nothing_that_xen_leaks(planted: Machine, guest: Vm, answers: bool) -> None:
+    rule = planted.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32)
+    rule.error(FfaError.DENIED) if answers else rule.call(lambda _x: None)
+    guest.smc(FFA.MSG_SEND_DIRECT_REQ_32, guest.id << 16 | 0x8001)
+    make(guest, Slip.BLOCK, fixed=False)
+    assert AlarmKind.LEAK in [alarm.kind for alarm in ends(planted)]
+
+
+def test_who_only_watches_does_not_answer_for_the_spmc(planted: Machine, guest: Vm) -> None:
+    planted.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).call(lambda _x: None)
+    guest.smc(FFA.MSG_SEND_DIRECT_REQ_32, guest.id << 16 | 0x8001)
+    make(guest, Slip.NO_TEARDOWN, fixed=False)
+    assert AlarmKind.SPMC in [alarm.kind for alarm in ends(planted)]
+
+
+def test_the_model_differs_where_a_guest_leaves_a_leak(planted: Machine) -> None:
+    pair = Pair(planted, deviations=known_of(planted))
+    vm = pair.guest()
+    vm.smc(FFA.VERSION, 0x1_0001)
+    make(vm, Slip.BLOCK, fixed=False)  # past the model
+    with pytest.raises(Disagreement, match="is gone, and Xen still holds for it"):
+        pair.destroy(vm)
+
+
+def test_only_the_deadlock_that_is_known_is_excused() -> None:
+    def order(*takers: str) -> Alarm:
+        ways = tuple(f"FFA_X: &ctx->rx_lock\n  {taker}() xen/f.c:1" for taker in takers)
+        return Alarm(AlarmKind.LOCK_ORDER, "&ctx->rx_lock inside of &ctx->tx_lock", ways)
+
+    (known,) = (each for each in KNOWN if each.defect is GUESTS_DEADLOCK)
+    assert known.covers(order("ffa_rx_acquire", "rxtx_unmap"))
+    assert not known.covers(order("ffa_msg_send2_vm", "rxtx_unmap"))
 
 
 OF_GUESTS = [

@@ -7,5 +7,7 @@ from ffashim.defects.lifecycle import FORGETS_FAILED_VM
 from ffashim.model.deviation import Deviation
 
 DEVIATIONS = [
-    Deviation(FORGETS_FAILED_VM, abandons="notification bitmap|was not told|Xen's heap"),
+    Deviation(
+        FORGETS_FAILED_VM, abandons="notification bitmap|was not told|^1 blocks of Xen's heap"
+    ),
 ]
