@@ -39,6 +39,13 @@ def find(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
     """Yield what a commit does to the tests: a finding for each that it breaks, whatever its
     parameters, and one for each defect that comes or goes.
     """
+    for chosen in plan.variants(plan.trees[number]):
+        here = name_of(chosen)
+        if found.conformance.get((number, here), {}).get("tests") and not _last_tested(
+            plan, found, number, chosen
+        ):
+            told = "the tests are compared with nothing: no tree before could be tested"
+            yield Finding("unknown", ERROR, told, (here,))
     changes = list(_changes(plan, found, number))
     broken: dict[tuple[str, str], list[_Change]] = {}
     for change in changes:
@@ -94,7 +101,8 @@ def _change(
         return "test", test["reason"]
     if now == "known_defect" and before == "passed":
         return "defect", test["reason"]
-    if now == "known_defect" and before == "not_applicable" and test["reason"] not in known:
+    # Another defect than before, or one that more tests can see now.
+    if now == "known_defect" and before != "failed" and test["reason"] not in known:
         return "defect", test["reason"]
     if now == "passed" and before == "known_defect":
         return "fixed", was["reason"]

@@ -148,7 +148,9 @@ def _behaviour(plan: Plan, found: Results, judgement: Judgement, number: int) ->
         result = found.compares.get((number, here), {})
         judgement.conversations += result.get("conversations", 0)
         if why := result.get("failed"):
-            yield Finding("unknown", WARNING, f"behaviour was not compared: {why}", (here,))
+            # Then nobody knows whether it does what it says.
+            level = ERROR if claim else WARNING
+            yield Finding("unknown", level, f"behaviour was not compared: {why}", (here,))
         if left := result.get("left"):
             told = f"{left} more kinds of difference, not looked into"
             yield Finding("behaviour", NOTE, f"others: {told}", (here,))
@@ -159,8 +161,9 @@ def _behaviour(plan: Plan, found: Results, judgement: Judgement, number: int) ->
         where = tuple(here for here, _ in many)
         each = many[0][1]
         rule, level = ("behaviour", NOTE) if kind == "seen" else (kind, NOTE)
-        if claim and kind == "seen":
-            rule, level = "claim", ERROR
+        if claim:
+            # At other times, or in another order, it may be no function that has changed.
+            rule, level = ("claim", ERROR) if kind == "seen" else (kind, WARNING)
         detail = [*(f"before: {line}" for line in each["before"]),
                   *(f"after:  {line}" for line in each["after"])]  # fmt: skip
         said = f' though it says "{claim}"' if rule == "claim" else ""

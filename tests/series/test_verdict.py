@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from ffashim.series.commits import Commit, Series
-from ffashim.series.findings import ERROR, NOTE, Finding, Verdict
+from ffashim.series.findings import ERROR, NOTE, WARNING, Finding, Verdict
 from ffashim.series.plan import Plan, Results
 from ffashim.series.verdict import judge
 from ffashim.source import Tree
@@ -92,6 +92,24 @@ def test_a_base_that_could_not_be_tested_is_said() -> None:
     assert "the base could not be tested" in judged.notes[0]
 
 
+def test_what_is_compared_with_nothing_is_not_sound() -> None:
+    judged = verdict(of_tests({"failed": "signal 9"}, *map(ran, ["failed"] * 3)))
+    assert findings(judged) == [(1, "unknown", ERROR, 0)]
+    assert not judged.sound
+
+
+def test_a_known_defect_that_takes_anothers_place_comes_in() -> None:
+    harmless, harmful = ran("known_defect", "forgets"), ran("known_defect", "crashes")
+    judged = verdict(of_tests(harmless, harmful, harmful, harmful))
+    assert findings(judged) == [(1, "defect", ERROR, 0)]
+
+
+def test_a_claim_that_could_not_be_tried_is_not_sound() -> None:
+    untried = Results(compares={(1, "default"): {"failed": "signal 9"}})
+    assert findings(verdict(untried, "No functional change.")) == [(1, "unknown", ERROR, 0)]
+    assert findings(verdict(untried, "Change it.")) == [(1, "unknown", WARNING, 0)]
+
+
 def test_a_known_defect_that_comes_in_is_an_error_and_one_that_goes_is_told() -> None:
     outcomes = [ran("passed"), ran("known_defect", "forgets"), ran("known_defect", "forgets"),
                 ran("passed")]  # fmt: skip
@@ -156,8 +174,9 @@ def difference(kind: str) -> dict[str, Any]:
     [
         ("", "seen", "behaviour", NOTE),
         ("No functional change.", "seen", "claim", ERROR),
-        ("No functional change.", "timing", "timing", NOTE),
-        ("No functional change.", "order", "order", NOTE),
+        ("", "order", "order", NOTE),
+        ("No functional change.", "timing", "timing", WARNING),
+        ("No functional change.", "order", "order", WARNING),
     ],
 )
 def test_a_claim_is_held_against_what_can_be_seen(
@@ -167,7 +186,7 @@ def test_a_claim_is_held_against_what_can_be_seen(
     assert findings(judged) == [(1, rule, level, 0)]
     finding: Finding = judged.judgements[0].findings[0]
     assert "before: reply FFA_ERROR" in finding.detail
-    assert judged.sound is (level == NOTE)
+    assert judged.sound is (level != ERROR)
 
 
 def test_a_process_that_died_is_an_error_and_not_silence() -> None:
