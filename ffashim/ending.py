@@ -68,6 +68,7 @@ def of_test(machine: Machine) -> list[Alarm]:
     if machine.stopped or busy or own:
         return counting([*machine.alarms, *(() if machine.stopped else of_heap(machine))])
     world.state.rules = {}
+    world.state.running = {}
     machine.fail_allocation(0, 0)
     machine.fail_mapping(0)
     for vm in list(machine.vms.values()):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from ffashim.defects import Defect, crashes
 from ffashim.ffa import FFA, FfaError, FrameworkMessage
 from ffashim.machine import DomainError, Machine
+from ffashim.traffic import direct, guest
 
 
 def _forgets_failed_vm(machine: Machine) -> bool:
@@ -19,6 +20,22 @@ def _forgets_failed_vm(machine: Machine) -> bool:
 FORGETS_FAILED_VM = Defect(
     "frees the context of a guest before its teardown: SPs are not told, the bitmaps stay",
     _forgets_failed_vm,
+)
+
+
+def _bars_guests(machine: Machine) -> bool:
+    busy = guest(machine, buffers=False)
+    machine.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).delay(1)
+    direct(busy)
+    try:
+        machine.create_vm()
+    except DomainError:
+        return True
+    return False
+
+
+BARS_GUESTS = Defect(
+    "an SP that a guest has left preempted keeps all others from being created", _bars_guests
 )
 
 

@@ -227,9 +227,6 @@ class Pair:
         """
         self._note("destroy", vm, **({"refusal": refusal} if refusal else {}))
         self._behave()
-        for sp, running in list(self.spmc.state.running.items()):
-            if running.request[1] >> 16 & 0xFFFF == vm.id:
-                del self.spmc.state.running[sp]
         for handle, share in list(self.spmc.memory.shares.items()):
             for sp in share.retrieved if share.sender == vm.id else ():
                 self.spmc.memory.relinquish(sp, handle)
@@ -254,10 +251,11 @@ class Pair:
         self._listen()
 
     def _behave(self) -> None:
-        """The secure world does as it should while guests come and go: what else becomes of that
-        is for tests/abi.
+        """The secure world does as it should while guests come and go, and is busy with nothing:
+        what else becomes of that is for tests/abi.
         """
         self.spmc.state.rules.clear()
+        self.spmc.state.running.clear()
 
     def put(
         self, vm: Vm, address: int, what: bytes | Structure, version: Version | None = None

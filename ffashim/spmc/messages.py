@@ -146,6 +146,8 @@ class MessageAbis(Topic):
         if partition is None:
             spmc.bookkeeping("framework", f"there is no SP {receiver:#06x} (18.3)")
             return _INVALID
+        if receiver in state.running:
+            return _BUSY  # a direct message like others: it does not wait for one
         pair = receiver, vm_id
         # Xen counts an SP once for each of its descriptors, one a UUID: known, and only noted.
         twice = spmc.bookkeeping if len(partition.uuids) == 1 else spmc.note

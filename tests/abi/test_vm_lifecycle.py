@@ -5,6 +5,7 @@ import pytest
 
 from ffashim import FFA, DomainError, FfaError, Machine, SecurePartition, Spmc, Vm
 from ffashim.defects.lifecycle import (
+    BARS_GUESTS,
     FORGETS_FAILED_VM,
     FREES_WHAT_THE_TIMER_NEEDS,
     GIVES_UP_ON_RETRY,
@@ -18,6 +19,7 @@ from ffashim.traffic import (
     SP,
     Footprint,
     bind,
+    direct,
     footprint,
     guest,
     share,
@@ -105,6 +107,18 @@ def test_a_partition_that_is_not_ready_is_asked_again(
     on(spmc, CREATED, SP).status(status, times=3)
     xen.create_vm(domid=1)
     assert told(spmc, CREATED)[:4] == [(SP, 2)] * 4
+
+
+@BARS_GUESTS.mark
+def test_a_guest_comes_though_a_partition_is_at_work_for_another(xen: Machine, spmc: Spmc) -> None:
+    # A partition that was preempted takes no other direct message (15.2), nor one of 18.3, until
+    # the guest that it works for runs it again: which that guest need never do.
+    busy = guest(xen, buffers=False)
+    spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).delay(1)
+    direct(busy)
+    assert SP in spmc.state.running
+    other = xen.create_vm("1.1")
+    assert other.smc(FFA.ID_GET).ok
 
 
 # --- a domain that cannot be created -----------------------------------------------------------
