@@ -58,6 +58,20 @@ OPTIONS = (
     "-Wunreachable-code",
 )
 """Not among them: -Wconversion and -Wcast-qual, of which the mediator has dozens on purpose."""
+EXTRA = (
+    "-Wcast-function-type",
+    "-Wclobbered",
+    "-Wempty-body",
+    "-Wignored-qualifiers",
+    "-Winitializer-overrides",
+    "-Wmissing-field-initializers",
+    "-Wmissing-parameter-type",
+    "-Wold-style-declaration",
+    "-Woverride-init",
+    "-Wshift-negative-value",
+    "-Wsign-compare",
+)
+"""What -Wextra stands for in C, beside the above: Xen is not built with it."""
 
 OPTIMISED = ("-O2",)
 """What is never set, or may be NULL, is known to the optimiser."""

@@ -125,6 +125,11 @@ def parse(names: str | None) -> tuple[str, ...]:
             )
     if names is not None and not asked:
         raise UsageError(f"--sanitize: name one or more of {', '.join(SANITIZERS)}")
+    alone = [name for name in ordered(asked) if name.startswith("double-fetch")]
+    if alone and len(set(asked)) > 1:
+        raise UsageError(
+            f"--sanitize {names}: {alone[0]} goes with no other sanitizer; run them one by one"
+        )
     return ordered(asked)
 
 

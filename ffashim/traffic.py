@@ -117,7 +117,7 @@ def handle_of(reply: Reply) -> int:
     return reply.w(3) << 32 | reply.w(2)
 
 
-def reclaim(vm: Vm, handle: int, flags: int = 0) -> Reply:
+def reclaim(vm: Vcpu, handle: int, flags: int = 0) -> Reply:
     """Call FFA_MEM_RECLAIM."""
     return vm.smc(FFA.MEM_RECLAIM, handle & 0xFFFFFFFF, handle >> 32, flags)
 

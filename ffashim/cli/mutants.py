@@ -125,6 +125,10 @@ def mutants(
             print(_line(mutant))
         print(f"{len(found)} mutants")
         return
+    if not found and again:
+        raise UsageError(
+            f"no mutant that is selected has survived in {again}: there is none to try"
+        )
     if not found:
         raise UsageError("no mutant was selected: see --list, --file, --lines and --operator")
     with store.scratch(paths.cache_dir() / "mutants") as directory:

@@ -244,9 +244,10 @@ class Worker:
         answer = self.ask(original.path, range(len(self.tests)), _WHOLE, whole=True)
         failed = [each for each in answer["outcomes"] if each[1] == "failed"]
         if failed or answer["end"] != "finished":
-            listed = [f"  {self.tests[index]}: {why}" for index, _, _, why in failed]
+            why = [f"{self.tests[index]}: {said}" for index, _, _, said in failed]
+            listed = "\n  ".join(why) or f"it has {answer['end']}"
             raise SuiteError(
-                "\n".join(["the suite fails on the tree as it is; mend that first:", *listed])
+                f"the suite fails on the tree without any mutant; mend that first: {listed}"
             )
         return {
             self.tests[index]: (index, seconds)

@@ -131,7 +131,7 @@ def _warnings(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
 def _is_further(text: str) -> bool:
     """Tell whether a warning is one that Xen's developers have not asked for by -Wall or so."""
     found = re.search(r" \[(-W[^\]=]+)=?\]$", text)
-    return found is not None and found[1] in lint.OPTIONS
+    return found is not None and found[1] in (*lint.OPTIONS, *lint.EXTRA)
 
 
 def _warned(said: Mapping[str, Any]) -> tuple[str, ...]:
@@ -222,7 +222,8 @@ def _mutants(plan: Plan, found: Results, judgement: Judgement, number: int) -> I
             yield Finding(
                 "mutant",
                 WARNING,
-                f"{each['function']}(): no test notices {each['operator']}",
+                f"{each['function']}(), line {each['line']}: no test notices "
+                f"`{each['after']}` for `{each['before']}`",
                 detail=f"- {each['before']}\n+ {each['after']}",
                 file=file,
                 line=each["line"],

@@ -6,9 +6,7 @@ import pytest
 from ffashim import FFA, FfaError, Machine, Spmc, Vm
 from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.memory import PAGE
-from ffashim.testing import (
-    boot_without,
-)
+from ffashim.testing import at_each_point, boot_without
 from ffashim.traffic import (
     SP,
     footprint,
@@ -57,6 +55,18 @@ def test_the_rest_stays_shared(vm: Vm, spmc: Spmc) -> None:
     for handle in (handles[2], handles[0]):
         assert reclaim(vm, handle).ok
     assert sorted(spmc.memory.shares) == [handles[1], handles[3]]
+
+
+def test_of_two_vcpus_that_reclaim_the_same_one_does(xen: Machine, spmc: Spmc) -> None:
+    vm = xen.create_vm("1.1", vcpus=2)
+    vm.map_rxtx()
+    page = vm.memory.allocate()
+    handle = handle_of(share(vm, transaction(vm, (page, 1))))
+    both = at_each_point(xen, lambda: reclaim(vm, handle), lambda: reclaim(vm.vcpus[1], handle))
+    for first, second in both:
+        assert sorted((first.ok, second.ok)) == [False, True]
+        assert not spmc.memory.shares
+        assert references(vm, page) == [0]
 
 
 def test_memory_can_be_shared_again(vm: Vm) -> None:

@@ -511,6 +511,15 @@ def test_a_guest_shares_so_many_regions_at_once(vm: Vm) -> None:
     assert share(vm).ok
 
 
+def test_a_descriptor_that_is_cut_anywhere_is_refused(vm: Vm, spmc: Spmc) -> None:
+    whole = transaction(vm).encode(version_of(vm))
+    vm.tx.write(whole)
+    for length in range(len(whole)):
+        assert vm.smc(FFA.MEM_SHARE_64, length, length).error
+    assert not spmc.memory.shares
+    assert vm.smc(FFA.MEM_SHARE_64, len(whole), len(whole)).ok
+
+
 @pytest.mark.spmc(version="1.1")
 def test_a_descriptor_that_fills_the_page_is_shared(xen: Machine, spmc: Spmc) -> None:
     # So long that the SPMC's, which is laid out alike, fills Xen's own TX: 80 bytes, 16 a range.

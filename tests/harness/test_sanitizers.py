@@ -174,3 +174,9 @@ def test_a_compiler_that_has_none_is_told_of(tree: Tree, tmp_path: Path) -> None
     compiler.chmod(0o755)
     with pytest.raises(BuildError, match=r"--sanitize=address: .* has nothing for it"):
         loader.build(tree, cc=str(compiler), sanitize=("address",))
+
+
+def test_double_fetch_goes_with_no_other_sanitizer() -> None:
+    with pytest.raises(UsageError, match="double-fetch goes with no other sanitizer"):
+        sanitizers.parse("address,double-fetch")
+    assert sanitizers.parse("double-fetch,double-fetch") == ("double-fetch",)
