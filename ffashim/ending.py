@@ -22,16 +22,11 @@ PATIENCE = 64
 def of_guest(machine: Machine, vm: Vm) -> Iterator[Alarm]:
     """Yield what is left of a guest that has just been freed."""
     yield from leaks(machine, vm.owner, f"domain {vm.domid}")
-    if isinstance(machine.spmc, Spmc) and not _scripted(machine.spmc):
+    if isinstance(machine.spmc, Spmc) and not machine.spmc.state.scripted:
         for left in machine.spmc.residue(vm.id):
             # No call of a hypervisor's ends a direct request.
             if "still runs a direct request" not in left:
                 yield Alarm(AlarmKind.SPMC, f"domain {vm.domid} is gone; {left}")
-
-
-def _scripted(world: Spmc) -> bool:
-    """Tell whether a test has answered in the secure world's place: it then knows no better."""
-    return world.state.scripted
 
 
 def of_heap(machine: Machine) -> Iterator[Alarm]:
@@ -59,7 +54,7 @@ def of_test(machine: Machine) -> list[Alarm]:
         return []
     busy = any(lib.ffashim_cpu_state(cpu) for cpu in range(machine.cpus))
     own = not isinstance(world, Spmc)
-    scripted = own or _scripted(world)
+    scripted = own or world.state.scripted
 
     def counting(alarms: list[Alarm]) -> list[Alarm]:
         # What a lying SPMC lets Xen believe to be written, Xen hands on.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,14 @@ class P2m(Enum):
     """A page of another guest."""
     GRANT = 5
     """A page that another guest granted."""
+
+
+def spread(parts: Iterable[memoryview], data: bytes) -> None:
+    """Write bytes to parts of memory, one behind the other."""
+    at = 0
+    for part in parts:
+        part[:] = data[at : at + len(part)]
+        at += len(part)
 
 
 class GuestMemory:
@@ -60,10 +69,7 @@ class GuestMemory:
 
     def write(self, address: int, data: bytes) -> None:
         """Write as the guest would."""
-        at = 0
-        for part in self._parts(address, len(data)):
-            part[:] = data[at : at + len(part)]
-            at += len(part)
+        spread(self._parts(address, len(data)), data)
 
     def page(self, address: int) -> memoryview:
         """Return the page that holds an address: 4096 bytes, shared with Xen, until a reset."""

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ffashim.errors import FfashimError, UsageError
+from ffashim.memory import spread
 
 if TYPE_CHECKING:
     from ffashim.machine import Machine
@@ -82,10 +83,7 @@ class Host:
 
     def write(self, pa: int, data: bytes) -> None:
         """See `SecureHost`."""
-        at = 0
-        for part in self._parts(pa, len(data)):
-            part[:] = data[at : at + len(part)]
-            at += len(part)
+        spread(self._parts(pa, len(data)), data)
 
     def raise_irq(self, intid: int, cpu: int = 0) -> None:
         """See `SecureHost`."""

@@ -115,7 +115,6 @@ def explore(
             "baseline": before and [str(before.path), dict(before.record)],
             "effort": {**asdict(wanted), "seconds": share},
             "seed": seed,
-            "shard": shard,
             "part": (shard, max(1, jobs)),
             "database": database,
             "output": str(where),

@@ -25,7 +25,7 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     effort = Effort(**task["effort"])
     machine = _machine(task["path"], task["record"])
     before = task["baseline"] and _machine(*task["baseline"])
-    seeds = Seeds(effort, task["seed"], Path(task["path"]).parent.name, task["shard"])
+    seeds = Seeds(effort, task["seed"], Path(task["path"]).parent.name, task["part"][0])
     # What is the same each time is not to depend on what was found before.
     again = effort.again or task["seed"] is not None
     database = None if again else open_database(task["database"])
