@@ -13,7 +13,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ffashim.alarms import Alarm, AlarmKind
-from ffashim.symbols import symbols
 from ffashim.told import call_name
 
 if TYPE_CHECKING:
@@ -57,12 +56,11 @@ def holdings(machine: Machine, owner: int = 0) -> list[Holding]:
     """Return what Xen holds for a guest, or (0) for all and itself; what is alike is one entry."""
     lib = machine.lib
     raw = machine.ffi.new("ffashim_holding[]", MOST)
-    table = symbols(machine.extension.path)
     found: Counter[Holding] = Counter()
     for n in range(min(MOST, lib.ffashim_holdings(owner, raw, MOST))):
         kind = tuple(HoldingKind)[raw[n].kind]
         size = int(raw[n].what) if kind in (HoldingKind.BLOCK, HoldingKind.PAGES) else 0
-        where = str(table.place(raw[n].caller))
+        where = str(machine.told.site(raw[n].caller, raw[n].outer))
         one = Holding(kind, call_name(raw[n].call), where, 1, size)
         found[one] += int(raw[n].count)
     return [replace(one, count=count) for one, count in found.items()]

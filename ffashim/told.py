@@ -88,7 +88,7 @@ class Told:
     def site(self, caller: int, outer: int = 0) -> Place | None:
         """Return where the machine was called from, past an inline function of a header's."""
         table = symbols(self._extension.path)
-        places = [table.place(offset - 1) for offset in (caller, outer) if offset]
+        places = [table.place(offset) for offset in (caller, outer) if offset]
         return next((each for each in places if not each.file.endswith(".h")), None) or (
             places[0] if places else None
         )

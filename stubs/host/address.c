@@ -114,21 +114,6 @@ void shadow_restore(const void *p, size_t size, const void *saved)
     memcpy(shadow((uintptr_t)p), saved, size / GRANULE);
 }
 
-/* Nothing is inlined in these builds: a block's caller may be a header's. */
-uint64_t outer_of(const void *caller)
-{
-    void *const *fp = __builtin_frame_address(0);
-
-    for ( unsigned int n = 0; caller && n < 4; n++, fp = fp[0] )
-        if ( fp[1] == caller )
-        {
-            fp = fp[0];
-            return module_offset(fp[1]);
-        }
-
-    return 0;
-}
-
 /* ---- Reports ------------------------------------------------------------- */
 
 /* The first byte of an access that is not to be touched, or 0. */

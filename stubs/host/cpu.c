@@ -711,13 +711,27 @@ void host_works_for(uint32_t owner)
     running->owner = owner;
 }
 
+#define OUTER_MAX 8                        /* frames from here to the machine */
+/* Who has called the code at @site, which has called the machine; 0: not known. */
+static uint64_t outer_of(uint64_t site)
+{
+    uint64_t frame[OUTER_MAX];
+    uint32_t n, nr = site ? fault_frames(frame, OUTER_MAX) : 0;
+
+    for ( n = 0; n + 1 < nr; n++ )
+        if ( frame[n] == site )
+            return frame[n + 1];
+
+    return 0;
+}
+
 ffashim_holding cpu_takes(enum ffashim_holding_kind kind, const void *caller)
 {
-    uint64_t at = module_offset(caller);
+    uint64_t site = call_site(caller);
 
     return (ffashim_holding){
-        .kind = kind, .owner = cpu_owner(),
-        .call = cpu_call(), .count = 1, .caller = at ? at - 1 : 0,
+        .kind = kind, .owner = cpu_owner(), .call = cpu_call(), .count = 1,
+        .caller = site, .outer = outer_of(site),
     };
 }
 
@@ -729,7 +743,7 @@ void host_rcu_enter(const void *caller)
         host_fault(FFASHIM_HELD, NULL, 0, "%d RCU read sections, nested",
                    RCU_MAX);
     c->rcu[c->rcu_depth++] =
-        module_offset(caller ? caller : __builtin_return_address(0)) - 1;
+        call_site(caller ? caller : __builtin_return_address(0));
 }
 
 bool host_rcu_leave(void)

@@ -226,7 +226,7 @@ static void look_closely(const uint64_t *given, const uint64_t *x,
 
         if ( !what || among(x[n], given) )
             continue;
-        by.frame[0] = module_offset(host_set_by[n]) - 1;
+        by.frame[0] = call_site(host_set_by[n]);
         alarm_by(alarm_new(FFASHIM_ALARM_DISCLOSED,
                            "x%u of the reply is %#llx: %s", n,
                            (unsigned long long)x[n], what), &by);

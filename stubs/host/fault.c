@@ -33,6 +33,13 @@ uint64_t module_offset(const void *pc)
            ? at - (uintptr_t)__ehdr_start : 0;
 }
 
+uint64_t call_site(const void *caller)
+{
+    uint64_t at = module_offset(caller);
+
+    return at ? at - 1 : 0;
+}
+
 const ffashim_report *ffashim_last_report(void)
 {
     return &report;

@@ -143,9 +143,9 @@ int64_t ffashim_page_refs(uint32_t slot, uint64_t gfn);
 typedef struct {
     uint64_t serial;         /* the how-manieth allocation since boot        */
     uint64_t size;
-    uint64_t caller;         /* offset in the module                         */
-    uint64_t outer;          /* the caller's, where that may be an inline    */
-                             /* function of a header; else 0                 */
+    uint64_t caller;         /* the call's offset in the module              */
+    uint64_t outer;          /* of the call of the caller, for one that is   */
+                             /* an inline function of a header; 0: not known */
 } ffashim_block;
 
 /*
@@ -159,7 +159,7 @@ typedef struct {
     uint32_t call;           /* see ffashim_taken                            */
     uint32_t count;          /* references                                   */
     uint64_t what;           /* size of a block or of pages, or mfn          */
-    uint64_t caller;         /* offset in the module                         */
+    uint64_t caller, outer;  /* as in ffashim_block                          */
 } ffashim_holding;
 
 uint32_t ffashim_holdings(uint32_t owner, ffashim_holding *list, uint32_t max);

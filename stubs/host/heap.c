@@ -27,8 +27,6 @@ struct block {
     uint64_t canary;
     uint64_t size;
     uint64_t serial;
-    uint64_t caller;
-    uint64_t outer;                        /* who has called the caller       */
     uint64_t freed_by;
     ffashim_holding by;                    /* who has it                      */
     struct block *next;                    /* freed blocks of a class         */
@@ -41,7 +39,6 @@ struct block {
 /* Whole pages that Xen has taken, in the order in which it did. */
 struct pages {
     uint64_t serial;
-    uint64_t caller;
     uint64_t freed_by;
     ffashim_holding by;
     uint32_t first;                        /* of Xen's whole pages            */
@@ -233,7 +230,6 @@ void *host_heap_alloc(size_t size, size_t align, void *caller)
 
     *b = (struct block){
         .canary = CANARY, .size = size, .serial = caller ? state.serial : 0,
-        .caller = module_offset(caller), .outer = outer_of(caller),
         .by = cpu_takes(FFASHIM_BLOCK, caller),
         .class = class, .room = block_size(class), .live = true,
     };
@@ -277,7 +273,7 @@ void host_heap_free(void *p, void *caller)
                    p, queued, (unsigned long long)b->size);
 
     b->live = false;
-    b->freed_by = module_offset(caller);
+    b->freed_by = call_site(caller);
     memset(b->data, HOST_STALE, b->size);
     shadow_poison(b->data, b->size + 7, POISON_FREED);
     b->next = NULL;
@@ -329,8 +325,7 @@ void *host_alloc_pages(unsigned int order, void *caller)
 
     run = &state.runs[state.runs_nr++];
     *run = (struct pages){
-        state.serial, module_offset(caller), 0,
-        cpu_takes(FFASHIM_PAGES, caller), first, order, true
+        state.serial, 0, cpu_takes(FFASHIM_PAGES, caller), first, order, true
     };
     run->by.what = run_size(run);
     state.pages_used += 1 + (1U << order);
@@ -357,7 +352,7 @@ void host_free_pages(void *va, unsigned int order, void *caller)
         /* Never handed out again before a reset, so a late use can be seen. */
         memset(va, HOST_STALE, run_size(run));
         shadow_poison(va, run_size(run), POISON_FREED);
-        run->freed_by = module_offset(caller);
+        run->freed_by = call_site(caller);
         return;
     }
 
@@ -382,8 +377,8 @@ bool heap_place_of(uintptr_t addr, struct heap_place *place)
                 break;
         }
         *place = (struct heap_place){
-            (uintptr_t)b->data, b->size, b->caller, b->outer, b->freed_by,
-            .freed = !b->live,
+            (uintptr_t)b->data, b->size, b->by.caller, b->by.outer,
+            b->freed_by, .freed = !b->live,
         };
 
         return true;
@@ -396,8 +391,8 @@ bool heap_place_of(uintptr_t addr, struct heap_place *place)
         if ( !within(xen_page(run->first), run_size(run), addr) )
             continue;
         *place = (struct heap_place){
-            (uintptr_t)xen_page(run->first), run_size(run), run->caller,
-            0, run->freed_by, .pages = true, .freed = !run->live,
+            (uintptr_t)xen_page(run->first), run_size(run), run->by.caller,
+            run->by.outer, run->freed_by, .pages = true, .freed = !run->live,
         };
 
         return true;
@@ -444,8 +439,8 @@ uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
         if ( !b->live || !b->serial )
             continue;
         if ( nr < max )
-            blocks[nr] = (ffashim_block){ b->serial, b->size, b->caller,
-                                          b->outer };
+            blocks[nr] = (ffashim_block){ b->serial, b->size, b->by.caller,
+                                          b->by.outer };
         nr++;
     }
 
@@ -458,7 +453,8 @@ uint32_t ffashim_heap(ffashim_block *blocks, uint32_t max)
         if ( nr < max )
             blocks[nr] = (ffashim_block){ run->serial,
                                           run_size(run),
-                                          run->caller, 0 };
+                                          run->by.caller,
+                                          run->by.outer };
         nr++;
     }
 
@@ -479,7 +475,8 @@ int ffashim_damaged(ffashim_block *block)
 
         if ( how )
         {
-            *block = (ffashim_block){ b->serial, b->size, b->caller, b->outer };
+            *block = (ffashim_block){ b->serial, b->size, b->by.caller,
+                                      b->by.outer };
             return how;
         }
         at += b->room;

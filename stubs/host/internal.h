@@ -24,6 +24,8 @@
 
 /* The offset of @pc in the module, 0 if it lies outside of it. */
 uint64_t module_offset(const void *pc);
+/* The offset of a call, by the address to which it returns; 0: not one of ours. */
+uint64_t call_site(const void *caller);
 
 /* The two callbacks into Python, set once by ffashim_connect(). */
 extern int (*python_smc)(uint32_t cpu, uint64_t *regs);
@@ -55,8 +57,6 @@ enum poison {
 #define memcmp  host_memcmp
 
 int shadow_open(void);
-/* Who has called @caller, a return address on this stack: an offset, or 0. */
-uint64_t outer_of(const void *caller);
 /* Whole granules of eight bytes, and from the start of one on, always. */
 void shadow_poison(const void *p, size_t size, enum poison why);
 void shadow_allow(const void *p, size_t size);
@@ -64,7 +64,6 @@ void *shadow_save(const void *p, size_t size);
 void shadow_restore(const void *p, size_t size, const void *saved);
 #else
 #define shadow_open() 0
-#define outer_of(caller) 0
 #define shadow_poison(p, size, why) ((void)0)
 #define shadow_allow(p, size) ((void)0)
 #define shadow_save(p, size) NULL

@@ -19,6 +19,7 @@ from ffashim.coverage import gcov, union, unreached
 from ffashim.coverage.changes import changed_lines
 from ffashim.coverage.gcov import Document
 from ffashim.errors import CoverageError
+from ffashim.holdings import holdings
 from ffashim.source import Tree, resolve
 
 pytest_plugins = ["pytester"]
@@ -74,6 +75,12 @@ def test_counters_survive_a_reset(counted: Counted) -> None:
         counted.call(Plant.WARN)
         counted.machine.restore(start)
     assert counted.counts()[counted.line("case 20:")] == 3
+
+
+def test_who_took_memory_is_no_inline_function_of_a_header(counted: Counted) -> None:
+    takers = [each.where for each in holdings(counted.machine, counted.vm.owner)]
+    assert [each for each in takers if each.startswith("ffa_partinfo_domain_init()")], takers
+    assert not [each for each in takers if ".h:" in each]
 
 
 def test_writing_the_counters_starts_them_anew(counted: Counted) -> None:
