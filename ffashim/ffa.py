@@ -272,6 +272,13 @@ NOTIF_INFO_LISTS_SHIFT = 7
 NOTIF_INFO_LISTS_MASK = 0x1F
 NOTIF_INFO_COUNTS_SHIFT = 12
 
+NOTIFICATIONS = (
+    FFA.NOTIFICATION_BITMAP_CREATE, FFA.NOTIFICATION_BITMAP_DESTROY, FFA.NOTIFICATION_BIND,
+    FFA.NOTIFICATION_UNBIND, FFA.NOTIFICATION_SET, FFA.NOTIFICATION_GET,
+    FFA.NOTIFICATION_INFO_GET_64,
+)  # fmt: skip
+"""What an SPMC implements that supports notifications (chapter 17)."""
+
 _NAMES = {int(member): member.name for member in FFA}
 FNUM_MIN, FNUM_MAX = 0x60, 0xEF
 """Range of function numbers that SMCCC gives to FF-A (chapter 11)."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from ffashim import capabilities
 from ffashim.defaults import default_spmc
 from ffashim.defects import Defect
-from ffashim.ffa import FFA, FfaError
+from ffashim.ffa import FFA, NOTIFICATIONS, Feature, FfaError
 from ffashim.machine import DomainError, Machine
 from ffashim.spmc import Spmc
-from ffashim.traffic import SP, guest
+from ffashim.traffic import SP, direct, guest
 from ffashim.vm import Vm
 
 
@@ -56,6 +56,8 @@ FORWARDED = (
     FFA.NOTIFICATION_UNBIND, FFA.NOTIFICATION_SET, FFA.NOTIFICATION_GET,
 )  # fmt: skip
 """What only an SPMC can do for a guest, but for what Xen does between guests."""
+NOTIFICATION_INTERRUPTS = (Feature.NOTIF_PEND_INTR, Feature.SCHEDULE_RECV_INTR)
+"""What a guest asks for that wants to be interrupted by notifications."""
 IN_VAIN = "reports to guests what the SPMC has not"
 
 
@@ -85,5 +87,42 @@ def _reports_in_vain(abi: FFA) -> Callable[[Machine], bool]:
 REPORTS_IN_VAIN = {abi: Defect(IN_VAIN, _reports_in_vain(abi)) for abi in FORWARDED}
 """By function: a tree may be right of some."""
 
+
+def _interrupts_in_vain(machine: Machine) -> bool:
+    if done_by_xen(machine, FFA.NOTIFICATION_GET):
+        return False
+    world = default_spmc(machine.extension)
+    machine.boot(Spmc(world.version, world.state.partitions, features_off=NOTIFICATIONS))
+    try:
+        vm = guest(machine, buffers=False)
+    except DomainError:
+        return False  # it wants an SPMC that has them
+    return any(_reports(vm, each) for each in NOTIFICATION_INTERRUPTS)
+
+
+REPORTS_INTERRUPTS_IN_VAIN = Defect(
+    "tells guests of the interrupts of notifications that there are not", _interrupts_in_vain
+)
+
 CALLS_IN_VAIN = "calls what the SPMC says it has not"
 """Of one function and of another, where they are needed: the tests have probes of their own."""
+
+
+def _asks_in_vain(abi: FFA) -> Callable[[Machine], bool]:
+    def probe(machine: Machine) -> bool:
+        world = default_spmc(machine.extension)
+        machine.boot(Spmc(world.version, world.state.partitions, features_off=[abi]))
+        try:
+            direct(guest(machine, buffers=False), 0, fid=abi)
+        except DomainError:
+            return False  # it wants an SPMC that has it
+        return any(note.rule == "unsupported" for note in machine.spmc.notes)
+
+    return probe
+
+
+ASKS_IN_VAIN = {
+    abi: Defect(CALLS_IN_VAIN, _asks_in_vain(abi))
+    for abi in (FFA.MSG_SEND_DIRECT_REQ_32, FFA.MSG_SEND_DIRECT_REQ_64)
+}
+"""Direct requests, by function."""

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from ffashim.descriptors import IndirectMessage
 from ffashim.ffa import FFA, FfaError, Version
-from ffashim.machine import Machine
+from ffashim.machine import DomainError, Machine
 from ffashim.memory import PAGE, P2m
 from ffashim.model import inputs, structures
 from ffashim.model.deviation import Deviation
@@ -46,6 +46,8 @@ missing = st.sampled_from(
     [(), (), (), (), (), (), (FFA.RX_ACQUIRE, FFA.MSG_SEND2), (FFA.MSG_SEND_DIRECT_REQ2,)]
 )
 """What the SPMC does not implement."""
+WELL: tuple[str | None, tuple[FFA, ...], FFA | None, int] = ("", (), None, 0)
+"""A secure world, and a boot, that lack nothing."""
 unwilling = st.sampled_from([None] * 9 + [FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET])
 """What the SPMC refuses at boot."""
 REFUSABLE = [
@@ -88,6 +90,7 @@ class Conversations(RuleBasedStateMachine):
         below=spmcs,
         without=missing,
         unwilling=unwilling,
+        scarce=st.sampled_from([0] * 15 + [1, 2, 3, 4]),
         first=crowds,
     )
     def boot(
@@ -96,15 +99,24 @@ class Conversations(RuleBasedStateMachine):
         below: str | None,
         without: tuple[FFA, ...],
         unwilling: FFA | None,
+        scarce: int,
         first: list[tuple[int, int, int]],
     ) -> None:
         """Boot, and let the first guests come."""
-        if not self.machine.extension.enabled("FFA_VM_TO_VM"):
-            # Otherwise there would be no FF-A at all.
-            below, unwilling = below or "", None
-        self.pair = self.pair_type(self.machine, count, self.deviations, below, without, unwilling)
+        world = (below, without, unwilling, scarce)
+        if world != WELL and not self._offers_ffa(count, *world):
+            world = WELL
+        self.pair = self.pair_type(self.machine, count, self.deviations, *world)
         for each in first:
             self.admit(*each)
+
+    def _offers_ffa(self, count: int | None, *world: Any) -> bool:
+        """Whether there is FF-A for guests at all in such a world, which is Xen's own choice."""
+        self.pair_type(self.machine, count, (), *world)
+        try:
+            return bool(self.machine.create_vm())
+        except DomainError:
+            return False
 
     # --- what rules are made of -----------------------------------------------------------------
 

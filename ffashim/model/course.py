@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ffashim.descriptors import NIL, Constituent
-from ffashim.ffa import FFA, FfaError
+from ffashim.ffa import FFA, NOTIFICATIONS, FfaError
 from ffashim.memory import P2m
 from ffashim.model import inputs, structures
 from ffashim.model.conversations import ANSWERS, Conversations
@@ -27,13 +27,27 @@ Lesson = Callable[[Conversations], None]
 
 GUESTS = [(64, 2, 0x1_0002), (64, 1, 0x1_0001), (64, 1, 0x1_0000), (32, 1, 0x1_0001)]
 """Who is there: width, vCPUs, version."""
-PLAIN: World = {"count": None, "below": "", "without": (), "unwilling": None}
+PLAIN: World = {"count": None, "below": "", "without": (), "unwilling": None, "scarce": 0}
+OPTIONAL = (
+    (FFA.RX_ACQUIRE, FFA.MSG_SEND2),
+    (FFA.MSG_SEND2,),
+    (FFA.MSG_SEND_DIRECT_REQ_32,),
+    (FFA.MSG_SEND_DIRECT_REQ_64,),
+    (FFA.MSG_SEND_DIRECT_REQ2,),
+    (FFA.RUN,),
+    (FFA.RXTX_MAP_64, FFA.RXTX_UNMAP, FFA.RX_RELEASE, FFA.RX_ACQUIRE, FFA.MSG_SEND2),
+    (FFA.PARTITION_INFO_GET,),
+    (FFA.PARTITION_INFO_GET_REGS,),
+    (FFA.MEM_SHARE_64, FFA.MEM_RECLAIM),
+    NOTIFICATIONS,
+)
+"""What an SPMC may lack, of each group all or nothing."""
 WORLDS: Sequence[World] = [
     *({"below": version} for version in ("1.1", None)),
     *({"count": count} for count in (0, 1, 5, 63)),
     *({"unwilling": fid} for fid in (FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET)),
-    *({"without": calls} for calls in ((FFA.RX_ACQUIRE, FFA.MSG_SEND2), (FFA.MSG_SEND2,),
-                                       (FFA.MSG_SEND_DIRECT_REQ2,))),
+    *({"without": calls} for calls in OPTIONAL),
+    *({"scarce": nth} for nth in range(1, 5)),
 ]  # fmt: skip
 """What is not as it mostly is."""
 SECOND, THIRD = (inputs.PAGES[n] for n in (2, 3))
@@ -201,15 +215,17 @@ def vcpus_that_sleep(c: Conversations) -> None:
 
 
 def notified_together(c: Conversations) -> None:
-    """One interrupt tells of several guests."""
+    """One interrupt tells of several guests, of more than one answer can name at last."""
     if not c.pair.may_call(c.vm(0), FFA.NOTIFICATION_BIND):
         return
+    for n in range(20):
+        c.come(GUESTS[n % 4], None, 0)
     for vm in c.pair.vms:
         c.say(vm, [FFA.NOTIFICATION_BIND, SP << 16 | inputs.SELF, 0, 1])
     maps = c.pair.spmc.state.bitmaps
     bound = [vm for vm in c.pair.vms
              if vm.id in maps and any(each.bits & 1 for each in maps[vm.id].bindings)]  # fmt: skip
-    for count in range(1, len(bound) + 1):
+    for count in sorted({1, 2, 3, len(bound)} & set(range(1, len(bound) + 1))):
         c.pair.notify_all(SP, 1, *bound[:count])
         for vm in bound:
             c.say(vm, [FFA.NOTIFICATION_INFO_GET_32])

@@ -14,7 +14,14 @@ from ffashim.alarms import AlarmKind
 from ffashim.defaults import default_spmc, partitions
 from ffashim.descriptors import PartitionInfo
 from ffashim.errors import FfashimError
-from ffashim.ffa import FFA, ID_SECURE, PARTITION_INFO_COUNT_ONLY, FfaError, Version
+from ffashim.ffa import (
+    FFA,
+    ID_SECURE,
+    NOTIFICATIONS,
+    PARTITION_INFO_COUNT_ONLY,
+    FfaError,
+    Version,
+)
 from ffashim.known_alarms import KNOWN
 from ffashim.machine import DomainError, Machine
 from ffashim.memory import PAGE, P2m
@@ -96,6 +103,9 @@ def _lists_early(machine: Machine) -> bool:
     return before[2] == caller.partition_info_get(flags=PARTITION_INFO_COUNT_ONLY)[2]
 
 
+ESSENTIAL = frozenset({FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET, FFA.MSG_SEND_DIRECT_REQ_32})
+"""What a hypervisor may be at a loss without: whom there is to talk to, and how."""
+
 _ALARMS = frozenset(
     {
         AlarmKind.LOCK_ORDER, AlarmKind.LOCK_IRQ, AlarmKind.LOCK_INIT, AlarmKind.REGISTERS,
@@ -112,8 +122,10 @@ class Pair:
     deviations: defects that its tree is known to have.
     below: the version of the SPMC, "" for the highest that the tree takes, None for no SPMC.
     without: functions that the SPMC does not implement.
-    unwilling: a function that the SPMC refuses at boot, once. Whether a hypervisor does without it
-        or without an SPMC is its own choice.
+    unwilling: a function that the SPMC refuses at boot, once.
+    scarce: which allocation of the hypervisor's fails at boot, from 1.
+
+    Whether a hypervisor does without what it lacks at boot, or without an SPMC, is its own choice.
 
     The model may not know which of several states the machine is in, as FF-A leaves some things
     open: it goes on with all that fit what was seen.
@@ -127,6 +139,7 @@ class Pair:
         below: str | None = "",
         without: Sequence[FFA] = (),
         unwilling: FFA | None = None,
+        scarce: int = 0,
     ) -> None:
         profile = profile_of(machine)
         self._excused = [each for each in KNOWN if each.on(machine)]
@@ -138,11 +151,19 @@ class Pair:
         self.spmc = _world(machine, partitions, below, without)
         if unwilling is not None:
             self.spmc.on(unwilling).error(FfaError.DENIED, times=1)
+        if scarce:
+            # Before it, boot has reset the machine.
+            self.spmc.on(FFA.VERSION).call(lambda _x: machine.fail_allocation(scarce), times=1)
         machine.boot(self.spmc)
+        machine.fail_allocation(0, 0)
         machine.forget_alarms()
         self._behave()
-        given_up = (System(profile),) if unwilling is not None else ()
-        self.states = _distinct((System(profile, _secure(self.spmc)), *given_up))
+        lacks = unwilling is not None or scarce or not ESSENTIAL.isdisjoint(without)
+        secure = _secure(self.spmc)
+        given_up = (System(profile),) if lacks else ()
+        # The handler of an interrupt is allocated, too.
+        quiet = (replace(secure, calls=secure.calls.difference(NOTIFICATIONS)),) if scarce else ()
+        self.states = _distinct((*(System(profile, each) for each in (secure, *quiet)), *given_up))
         """How things may stand, in an order that is the same each time."""
         self.vms: list[Vm] = []
         """Guests that live."""
@@ -153,6 +174,7 @@ class Pair:
             **({"below": below} if below != "" else {}),
             **({"without": tuple(without)} if without else {}),
             **({"unwilling": unwilling} if unwilling is not None else {}),
+            **({"scarce": scarce} if scarce else {}),
         }
         self._steps: list[Step] = []
         self._who: dict[Vm, Who] = {}

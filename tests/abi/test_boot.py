@@ -17,11 +17,13 @@ from ffashim.defects.features import (
     CALLS_IN_VAIN,
     FORWARDED,
     IN_VAIN,
+    NOTIFICATION_INTERRUPTS,
     REPORTS_IN_VAIN,
+    REPORTS_INTERRUPTS_IN_VAIN,
     done_by_xen,
 )
 from ffashim.faults import XenAccess, XenAssertion
-from ffashim.ffa import ID_SECURE, Feature, Version
+from ffashim.ffa import ID_SECURE, NOTIFICATIONS, Feature, Version
 from ffashim.spmc.replies import Regs, error
 from ffashim.testing import (
     boot_with,
@@ -316,8 +318,8 @@ def test_xen_calls_nothing_that_the_spmc_lacks(xen: Machine, abi: FFA) -> None:
     assert calls_only_what_is_there(xen, abi)
 
 
-def reports(vm: Vm, abi: FFA) -> bool:
-    reply = vm.smc(FFA.FEATURES, abi)
+def reports(vm: Vm, what: int) -> bool:
+    reply = vm.smc(FFA.FEATURES, what)
     assert reply.ok or reply.error is FfaError.NOT_SUPPORTED
     return reply.ok
 
@@ -339,6 +341,18 @@ def test_what_the_spmc_lacks_is_not_reported_to_guests(xen: Machine, abi: FFA) -
     run_on(xen, abi)
     vm = alive(xen)
     assert vm is None or reports(vm, abi) == expected
+
+
+@REPORTS_INTERRUPTS_IN_VAIN.mark
+@pytest.mark.needs(abi=FFA.NOTIFICATION_GET)
+def test_interrupts_of_notifications_that_there_are_not_are_not_reported(xen: Machine) -> None:
+    # 13.3, Table 13.13: what is not implemented is NOT_SUPPORTED.
+    expected = done_by_xen(xen, FFA.NOTIFICATION_GET)
+    world = default_spmc(xen.extension)
+    xen.boot(Spmc(world.version, world.state.partitions, features_off=NOTIFICATIONS))
+    vm = alive(xen)
+    if vm is not None:
+        assert [reports(vm, each) for each in NOTIFICATION_INTERRUPTS] == [expected, expected]
 
 
 @pytest.mark.needs(abi=FFA.FEATURES, vm_to_vm=True)

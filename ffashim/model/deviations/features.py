@@ -8,16 +8,20 @@ from dataclasses import replace
 
 from ffashim.defects import Defect
 from ffashim.defects.features import (
+    ASKS_IN_VAIN,
     HIDES_INTERRUPT,
     MINDS_SBZ,
+    NOTIFICATION_INTERRUPTS,
     PROMISES_SMC64,
     REPORTS_IN_VAIN,
+    REPORTS_INTERRUPTS_IN_VAIN,
     REPORTS_SET_IN_VAIN,
 )
 from ffashim.ffa import FFA, Feature, FfaError
-from ffashim.model.deviation import Deviation
+from ffashim.model.deviation import Deviation, Restore
+from ffashim.model.features import PRIVATE
 from ffashim.model.outcome import Outcome, error, success
-from ffashim.model.registers import ZERO, Call, either, exactly
+from ffashim.model.registers import Call, either
 from ffashim.model.rules import exists
 from ffashim.model.state import System
 
@@ -51,11 +55,7 @@ def _set(_system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
 
 
 WITH_IT = {
-    FFA.NOTIFICATION_GET: (
-        FFA.NOTIFICATION_INFO_GET_32,
-        FFA.NOTIFICATION_INFO_GET_64,
-        Feature.NOTIF_PEND_INTR,
-    ),
+    FFA.NOTIFICATION_GET: (FFA.NOTIFICATION_INFO_GET_32, FFA.NOTIFICATION_INFO_GET_64),
     FFA.MEM_SHARE_64: (FFA.MEM_SHARE_32,),
 }
 """What there is no use for without another function."""
@@ -69,14 +69,37 @@ def _in_vain(abi: FFA, defect: Defect) -> Deviation:
         what = call.w(1)
         told = what in (abi, *WITH_IT.get(abi, ()))
         if call.fid == FFA.FEATURES and told and absent and abi not in system.secure.calls:
-            own = system.profile.notification_interrupt
-            number = exactly(own) if what == Feature.NOTIF_PEND_INTR else ZERO
-            yield success(outcome.after, call, "", number)
+            yield success(outcome.after, call, "")
 
     return Deviation(defect, says=says)
 
 
+def _interrupts(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    absent = FfaError.NOT_SUPPORTED.w in outcome.registers[2]
+    if call.fid == FFA.FEATURES and call.w(1) in NOTIFICATION_INTERRUPTS and absent:
+        own = system.profile.notification_interrupt
+        pending = call.w(1) == Feature.NOTIF_PEND_INTR
+        yield success(outcome.after, call, "", either({own} if pending else PRIVATE, "interrupt"))
+
+
+def _asks(abi: FFA, defect: Defect) -> Deviation:
+    """The SPMC is asked for what it has said not to have."""
+
+    def sees(system: System, call: Call) -> Iterator[tuple[System, Call, Restore]]:
+        calls = system.secure.calls
+        if call.fid == abi and system.secure.version is not None and abi not in calls:
+
+            def restore(after: System) -> System:
+                return replace(after, secure=replace(after.secure, calls=calls))
+
+            yield replace(system, secure=replace(system.secure, calls=calls | {abi})), call, restore
+
+    return Deviation(defect, sees=sees)
+
+
 DEVIATIONS = [
+    *(_asks(abi, defect) for abi, defect in ASKS_IN_VAIN.items()),
+    Deviation(REPORTS_INTERRUPTS_IN_VAIN, says=_interrupts),
     Deviation(HIDES_INTERRUPT, says=_interrupt),
     Deviation(MINDS_SBZ, says=_minds_sbz),
     Deviation(PROMISES_SMC64, says=_smc64),
