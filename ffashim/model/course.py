@@ -12,11 +12,11 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ffashim.descriptors import NIL, Constituent
+from ffashim.descriptors import NIL, Constituent, MemoryTransaction
 from ffashim.ffa import FFA, NOTIFICATIONS, FfaError
 from ffashim.memory import P2m
 from ffashim.model import inputs, structures
-from ffashim.model.conversations import ANSWERS, Conversations
+from ffashim.model.conversations import ANSWERS, NONSENSE_AT_BOOT, WELL, Conversations
 from ffashim.model.corpus import CALLS
 from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, Refusal
 from ffashim.traffic import SP
@@ -27,7 +27,8 @@ Lesson = Callable[[Conversations], None]
 
 GUESTS = [(64, 2, 0x1_0002), (64, 1, 0x1_0001), (64, 1, 0x1_0000), (32, 1, 0x1_0001)]
 """Who is there: width, vCPUs, version."""
-PLAIN: World = {"count": None, "below": "", "without": (), "unwilling": None, "scarce": 0}
+LACKS = ("below", "without", "unwilling", "scarce", "nonsense")
+PLAIN: World = {"count": None, **dict(zip(LACKS, WELL, strict=True))}
 OPTIONAL = (
     (FFA.RX_ACQUIRE, FFA.MSG_SEND2),
     (FFA.MSG_SEND2,),
@@ -48,6 +49,7 @@ WORLDS: Sequence[World] = [
     *({"unwilling": fid} for fid in (FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GET)),
     *({"without": calls} for calls in OPTIONAL),
     *({"scarce": nth} for nth in range(1, 5)),
+    *({"nonsense": each} for each in NONSENSE_AT_BOOT),
 ]  # fmt: skip
 """What is not as it mostly is."""
 SECOND, THIRD = (inputs.PAGES[n] for n in (2, 3))
@@ -77,7 +79,8 @@ def _plain() -> Iterator[Lesson]:
     for call in CALLS:
         if not isinstance(call, str):
             yield functools.partial(bent_calls, list(call))
-    yield from (odd_pages, crowd, births, deaths, scarcity, vcpus_that_sleep, notified_together)
+    yield from (negotiations, odd_pages, held_buffers, shares_in_parts, many_shares, odd_answers)
+    yield from (crowd, births, deaths, scarcity, vcpus_that_sleep, notified_together, nobodys_news)
     for what in TRIGGERS:
         yield functools.partial(refused, what)
     for fid in ANSWERS:
@@ -155,6 +158,78 @@ def odd_pages(c: Conversations) -> None:
             c.page_changes(0, page, P2m.RAM_RW)
 
 
+def negotiations(c: Conversations) -> None:
+    """Ask for versions that there are not, before any other call."""
+    for versions in ([0x2_0000], [0, 0x1_0003], [0x1_FFFF, 0x8000_0000], [0x2_0000, 0x1_0001]):
+        c.come((64, 1, 0), None, 0)
+        vm = c.pair.vms[-1]
+        c.say(vm, [FFA.ID_GET])
+        for version in versions:
+            c.say(vm, [FFA.VERSION, version])
+        c.say(vm, [FFA.ID_GET])
+
+
+def held_buffers(c: Conversations) -> None:
+    """A guest that has not released RX unmaps it, and goes."""
+    for n in range(3):
+        c.come(GUESTS[n], None, 0)
+        last = len(c.pair.vms) - 1
+        c.read_the_list(last, NIL, 1, 0)
+        c.say(c.vm(last), [FFA.RXTX_UNMAP])
+        c.go(last, None)
+
+
+def shares_in_parts(c: Conversations) -> None:
+    """Share memory with a first fragment only, with too much of it, and from elsewhere than TX."""
+    for vm in c.pair.vms:
+        tx = c.prepare(vm)
+        if tx is None or not c.pair.may_call(vm, FFA.MEM_SHARE_32):
+            return
+        c.pair.put(vm, tx, _one_page(vm.id), c.version(vm))
+        size = len(_one_page(vm.id).encode(c.version(vm)))
+        for total, part in ((size + 16, size), (size, size + 16), (size, 16), (1 << 31, size)):
+            c.say(vm, [FFA.MEM_SHARE_32, total, part])
+        for address, pages in ((SECOND, 1), (0, 1), (SECOND, 0)):
+            c.say(vm, [FFA.MEM_SHARE_32, size, size, address, pages])
+
+
+def many_shares(c: Conversations) -> None:
+    """Share so much, and so often, that there is no room for more."""
+    limits = c.pair.states[0].profile
+    for _ in range(limits.shared_regions + 2):
+        c.share_memory(0, [_one_page], 0, FFA.MEM_SHARE_64, None, 0)
+    c.reclaim_memory(0, 0, 0, 0, 0)
+    c.share_memory(0, [_one_page] * 2, 0, FFA.MEM_SHARE_64, None, 0)
+    for pages in (1, 2, 3):
+        memory = [Constituent(SECOND, 4)] * (limits.shared_pages // 4 * pages)
+        make = functools.partial(
+            structures.transaction, receiver=SP, constituents=memory, changes=()
+        )
+        c.share_memory(1, [make], 0, FFA.MEM_SHARE_64, None, 0)
+
+
+def _one_page(endpoint: int) -> MemoryTransaction:
+    return structures.transaction(
+        endpoint, receiver=SP, constituents=[Constituent(SECOND, 1)], changes=()
+    )
+
+
+def odd_answers(c: Conversations) -> None:
+    """The SPMC answers a share by something else than success or an error."""
+    for answer in ((FFA.MEM_FRAG_RX, 1, 0, 1 << 31), (FFA.MSG_WAIT,), (FFA.INTERRUPT,), (0,)):
+        if FFA.MEM_SHARE_64 in c.pair.spmc.state.abis:
+            c.pair.mislead(FFA.MEM_SHARE_64, *answer)
+            _share(c, 0)
+
+
+def nobodys_news(c: Conversations) -> None:
+    """The SPMC tells of notifications for the hypervisor, for nobody, and for a partition."""
+    for success in (FFA.SUCCESS_32, FFA.SUCCESS_64):
+        for who in (0, 0x7000, SP, 0xFFFF, c.vm(1).id):
+            c.pair.mislead(FFA.NOTIFICATION_INFO_GET_64, success, 0, 1 << 7, who)
+            c.be_notified(0, SP, 1, 5)
+
+
 def crowd(c: Conversations) -> None:
     """So many guests that lists have several windows."""
     for n in range(12):
@@ -194,10 +269,7 @@ def scarcity(c: Conversations) -> None:
         for call in CALLS:
             if not isinstance(call, str):
                 c.say(c.vm(0), list(call), scarce=nth)
-        make = functools.partial(
-            structures.transaction, receiver=SP, constituents=[Constituent(SECOND, 1)], changes=()
-        )
-        c.share_memory(0, [make], 0, FFA.MEM_SHARE_64, None, nth)
+        c.share_memory(0, [_one_page], 0, FFA.MEM_SHARE_64, None, nth)
 
 
 def vcpus_that_sleep(c: Conversations) -> None:

@@ -124,6 +124,7 @@ class Pair:
     without: functions that the SPMC does not implement.
     unwilling: a function that the SPMC refuses at boot, once.
     scarce: which allocation of the hypervisor's fails at boot, from 1.
+    nonsense: a function, a register and what it holds in the first answer to it, at boot.
 
     Whether a hypervisor does without what it lacks at boot, or without an SPMC, is its own choice.
 
@@ -140,6 +141,7 @@ class Pair:
         without: Sequence[FFA] = (),
         unwilling: FFA | None = None,
         scarce: int = 0,
+        nonsense: tuple[FFA, int, int] | None = None,
     ) -> None:
         profile = profile_of(machine)
         self._excused = [each for each in KNOWN if each.on(machine)]
@@ -151,6 +153,8 @@ class Pair:
         self.spmc = _world(machine, partitions, below, without)
         if unwilling is not None:
             self.spmc.on(unwilling).error(FfaError.DENIED, times=1)
+        if nonsense is not None:
+            self._garble(self.spmc.on(nonsense[0]), *nonsense[1:])
         if scarce:
             # Before it, boot has reset the machine.
             self.spmc.on(FFA.VERSION).call(lambda _x: machine.fail_allocation(scarce), times=1)
@@ -158,7 +162,7 @@ class Pair:
         machine.fail_allocation(0, 0)
         machine.forget_alarms()
         self._behave()
-        lacks = unwilling is not None or scarce or not ESSENTIAL.isdisjoint(without)
+        lacks = bool(unwilling or nonsense or scarce) or not ESSENTIAL.isdisjoint(without)
         secure = _secure(self.spmc)
         given_up = (System(profile),) if lacks else ()
         # The handler of an interrupt is allocated, too.
@@ -175,6 +179,7 @@ class Pair:
             **({"without": tuple(without)} if without else {}),
             **({"unwilling": unwilling} if unwilling is not None else {}),
             **({"scarce": scarce} if scarce else {}),
+            **({"nonsense": nonsense} if nonsense is not None else {}),
         }
         self._steps: list[Step] = []
         self._who: dict[Vm, Who] = {}
@@ -369,9 +374,16 @@ class Pair:
     def garble(self, fid: FFA, register: int, value: int) -> None:
         """Let a register of the next answer to a function hold something else."""
         self._note("garble", fid, register, value)
-        self._of_guests(fid).garble(
-            lambda _, reply: (*reply[:register], value, *reply[register + 1 :]), times=1
-        )
+        self._garble(self._of_guests(fid), register, value)
+
+    @staticmethod
+    def _garble(on: On, register: int, value: int) -> None:
+        on.garble(lambda _, reply: (*reply[:register], value, *reply[register + 1 :]), times=1)
+
+    def mislead(self, fid: FFA, *registers: int) -> None:
+        """Let the SPMC not do the next thing that it is asked for, and answer this."""
+        self._note("mislead", fid, *registers)
+        self._of_guests(fid).reply(*registers, times=1)
 
     def _of_guests(self, fid: FFA) -> On:
         """What Xen asks for guests' sake: RX of its own it needs to go on."""

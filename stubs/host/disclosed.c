@@ -132,14 +132,19 @@ void disclosed_by_spmc(const uint64_t x[18])
 
 void host_copies_out(const void *d, const void *s, size_t n)
 {
+    uint32_t receiver, giver;
     bool xens;
-    uint32_t receiver;
 
     if ( !host_in_window(d) )
         return;
 
-    xens = memory_is_xens(s);
+    /* What is a guest's own, though it be half a pattern, it may give away. */
     receiver = memory_owner(d);
+    giver = memory_owner(s);
+    if ( giver && (giver == receiver || giver == cpu_owner()) )
+        return;
+
+    xens = memory_is_xens(s);
     for ( size_t at = 0; at + sizeof(uint32_t) <= n; at += sizeof(uint32_t) )
     {
         uint32_t w;

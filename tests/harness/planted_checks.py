@@ -46,6 +46,7 @@ class Slip(IntEnum):
     GUEST_IN_PAGE = 130
     GUEST_IN_SMC = 131
     ONE_REGISTER_MORE = 132
+    OWN_PAGES = 133
 
 
 FUNCTIONS = """
@@ -346,6 +347,19 @@ static bool slip(struct cpu_user_regs *regs, struct domain *d)
         break;
     case 131: slip_smc(fixed, slip_stash[0]); break;
     case 132: set_user_reg(regs, fixed ? 17 : 18, get_user_reg(regs, 17)); break;
+    case 133:
+    {
+        struct page_info *to_pg;
+        void *to = plant_map(d, addr + PAGE_SIZE, &to_pg);
+
+        p = plant_map(d, addr, &pg);
+        memcpy(to, p, 64);
+        unmap_domain_page_global(p);
+        unmap_domain_page_global(to);
+        put_page(pg);
+        put_page(to_pg);
+        break;
+    }
     default:
         return false;
     }
