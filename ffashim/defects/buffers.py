@@ -51,6 +51,16 @@ TAKES_ONE_PAGE_TWICE = Defect(
 )
 
 
+def _blames_the_guest(machine: Machine) -> bool:
+    vm = machine.create_vm("1.1")
+    tx, rx = vm.memory.allocate(), vm.memory.allocate()
+    machine.fail_mapping()
+    return vm.smc(FFA.RXTX_MAP_64, tx, rx, 1).error is not FfaError.NO_MEMORY
+
+
+BLAMES_THE_GUEST = Defect("INVALID_PARAMETERS where Xen has no room to map", _blames_the_guest)
+
+
 def _unmaps_owned_rx(machine: Machine) -> bool:
     vm = guest(machine)
     vm.partition_info_get()

@@ -44,6 +44,8 @@ def rxtx_map(system: System, guest: Guest, call: Call) -> Iterator[Plan]:
         or not (guest.has(tx, pages) and guest.has(rx, pages))
     ):
         errors.add(FfaError.INVALID_PARAMETERS)
+    if call.scarce:
+        yield error(system, call, "13.6: no memory", FfaError.NO_MEMORY)
     buffers = Buffers(tx, rx, pages)
     registers = request(FFA.RXTX_MAP_64)  # the descriptor is in TX, which zeros tell
     if abs(tx - rx) < pages * PAGE_SIZE:
@@ -55,8 +57,6 @@ def rxtx_map(system: System, guest: Guest, call: Call) -> Iterator[Plan]:
     if errors:
         yield error(system, call, "13.6", *errors)
         return
-    if call.scarce:
-        yield error(system, call, "13.6: no memory", FfaError.NO_MEMORY)
     done = success(system, call, "13.6", after=system.having(replace(guest, buffers=buffers)))
     if not system.secure.knows_buffers:
         yield done

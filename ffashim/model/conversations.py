@@ -22,7 +22,7 @@ from ffashim.memory import PAGE, P2m
 from ffashim.model import inputs, structures
 from ffashim.model.deviation import Deviation
 from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, Refusal, Request
-from ffashim.model.pair import Pair
+from ffashim.model.pair import RAM_PAGES, Pair
 from ffashim.model.state import Guest
 from ffashim.reply import Reply
 from ffashim.vm import Vm
@@ -198,7 +198,7 @@ class Conversations(RuleBasedStateMachine):
         if (vcpu in self.guest(vm).offline) is value:
             self.pair.online(vm, vcpu, value)
 
-    @rule(who=whose, page=st.integers(0, structures.RAM_PAGES - 1), kind=st.sampled_from(P2m))
+    @rule(who=whose, page=st.integers(0, RAM_PAGES - 1), kind=st.sampled_from(P2m))
     def page_changes(self, who: int, page: int, kind: P2m) -> None:
         """A page becomes something else to Xen, which the guest does not use as a buffer now."""
         vm = self.vm(who)

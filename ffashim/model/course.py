@@ -12,9 +12,10 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ffashim.descriptors import NIL, Constituent, MemoryTransaction
+from ffashim.descriptors import NIL, Constituent
 from ffashim.ffa import FFA, NOTIFICATIONS, FfaError
-from ffashim.memory import P2m
+from ffashim.machine import RAM_BASE
+from ffashim.memory import PAGE, P2m
 from ffashim.model import inputs, structures
 from ffashim.model.conversations import ANSWERS, NONSENSE_AT_BOOT, WELL, Conversations
 from ffashim.model.corpus import CALLS
@@ -185,21 +186,33 @@ def shares_in_parts(c: Conversations) -> None:
         tx = c.prepare(vm)
         if tx is None or not c.pair.may_call(vm, FFA.MEM_SHARE_32):
             return
-        c.pair.put(vm, tx, _one_page(vm.id), c.version(vm))
-        size = len(_one_page(vm.id).encode(c.version(vm)))
-        for total, part in ((size + 16, size), (size, size + 16), (size, 16), (1 << 31, size)):
+        share = _page(SECOND)(vm.id)
+        c.pair.put(vm, tx, share, c.version(vm))
+        size = len(share.encode(c.version(vm)))
+        for total, part in (
+            (16, 16),
+            (size + 16, size),
+            (size, size + 16),
+            (size, 16),
+            (1 << 31, size),
+        ):
             c.say(vm, [FFA.MEM_SHARE_32, total, part])
         for address, pages in ((SECOND, 1), (0, 1), (SECOND, 0)):
             c.say(vm, [FFA.MEM_SHARE_32, size, size, address, pages])
+        c.say(vm, [FFA.RXTX_UNMAP])
+        c.say(vm, [FFA.MEM_SHARE_32, size, size])
 
 
 def many_shares(c: Conversations) -> None:
     """Share so much, and so often, that there is no room for more."""
     limits = c.pair.states[0].profile
-    for _ in range(limits.shared_regions + 2):
-        c.share_memory(0, [_one_page], 0, FFA.MEM_SHARE_64, None, 0)
-    c.reclaim_memory(0, 0, 0, 0, 0)
-    c.share_memory(0, [_one_page] * 2, 0, FFA.MEM_SHARE_64, None, 0)
+    vm = c.pair.attempt(pages=limits.shared_regions + 8)
+    assert vm is not None, "nothing is refused"
+    who = c.pair.vms.index(vm)
+    for n in range(limits.shared_regions + 2):
+        c.share_memory(who, [_page(RAM_BASE + (n + 2) * PAGE)], 0, FFA.MEM_SHARE_64, None, 0)
+    c.reclaim_memory(who, who, 0, 0, 0)
+    c.share_memory(who, [_page(RAM_BASE + 2 * PAGE)] * 2, 0, FFA.MEM_SHARE_64, None, 0)
     for pages in (1, 2, 3):
         memory = [Constituent(SECOND, 4)] * (limits.shared_pages // 4 * pages)
         make = functools.partial(
@@ -208,9 +221,9 @@ def many_shares(c: Conversations) -> None:
         c.share_memory(1, [make], 0, FFA.MEM_SHARE_64, None, 0)
 
 
-def _one_page(endpoint: int) -> MemoryTransaction:
-    return structures.transaction(
-        endpoint, receiver=SP, constituents=[Constituent(SECOND, 1)], changes=()
+def _page(address: int) -> structures.Maker:
+    return functools.partial(
+        structures.transaction, receiver=SP, constituents=[Constituent(address, 1)], changes=()
     )
 
 
@@ -269,7 +282,9 @@ def scarcity(c: Conversations) -> None:
         for call in CALLS:
             if not isinstance(call, str):
                 c.say(c.vm(0), list(call), scarce=nth)
-        c.share_memory(0, [_one_page], 0, FFA.MEM_SHARE_64, None, nth)
+        c.share_memory(0, [_page(SECOND)], 0, FFA.MEM_SHARE_64, None, nth)
+        c.say(c.vm(0), [FFA.RXTX_UNMAP])
+        c.say(c.vm(0), c.mapping(c.vm(0)), scarce=nth)
 
 
 def vcpus_that_sleep(c: Conversations) -> None:

@@ -208,17 +208,19 @@ class Pair:
         domid: int | None = None,
         refusal: Refusal | None = None,
         scarce: int = 0,
+        pages: int = RAM_PAGES,
     ) -> Vm | None:
         """Create a guest, if the secure world has it and there is memory. None if not.
 
-        refusal: what of `lifecycle.BIRTH` is refused. scarce: as in `call`.
+        refusal: what of `lifecycle.BIRTH` is refused. scarce: as in `call`. pages: of memory.
         """
         self._behave()
         if domid is None:
             taken = {vm.domid for vm in self.machine.vms.values()} | self._spoilt
             domid = next(n for n in itertools.count(1) if n not in taken)
         who = Who(1 + max((each.number for each in self._who.values()), default=-1))
-        how = {"vcpus": vcpus, "domid": domid, "refusal": refusal, "scarce": scarce}
+        how = {"vcpus": vcpus, "domid": domid, "refusal": refusal, "scarce": scarce,
+               **({"pages": pages} if pages != RAM_PAGES else {})}  # fmt: skip
         excused = refusal is not None or scarce > 0
         self._steps.append(Step("attempt" if excused else "guest", (bits,), how, who))
         rule = refusal.plant(self.spmc) if refusal else None
@@ -226,7 +228,7 @@ class Pair:
         if scarce:
             self.machine.fail_allocation(scarce)
         try:
-            vm = self.machine.create_vm(bits=bits, vcpus=vcpus, domid=domid, ram_pages=RAM_PAGES)
+            vm = self.machine.create_vm(bits=bits, vcpus=vcpus, domid=domid, ram_pages=pages)
         except DomainError as error:
             if not scarce and not (rule and rule.used):
                 raise Disagreement(
@@ -240,7 +242,7 @@ class Pair:
             self.machine.fail_allocation(0, 0)
             self._behave()
         self._who[vm] = who
-        vm.memory.allocate(RAM_PAGES)  # the test deals them out itself
+        vm.memory.allocate(pages)  # the test deals them out itself
         guest = Guest(vm.id, bits, (vm.memory.base, vm.memory.end), vcpus)
         self.states = _distinct(state.having(guest) for state in self.states)
         self.vms.append(vm)
@@ -321,7 +323,7 @@ class Pair:
     def call(self, vm: Vm, fid: int, *registers: int, vcpu: int = 0, scarce: int = 0) -> Reply:
         """Make a call on both. Raises Disagreement if Xen does what FF-A does not allow.
 
-        scarce: that many allocations of Xen's succeed, and then one fails; 0 is none.
+        scarce: which allocation of Xen's fails, and which mapping of a page, from 1; 0 is none.
         A call that is known to end the machine of this tree is not made; its answer is what a
         function gets that nobody knows.
         """
@@ -336,12 +338,14 @@ class Pair:
         expected = {state: predict(state, call) for state in self.states}
         if scarce:
             self.machine.fail_allocation(scarce)
+            self.machine.fail_mapping(scarce)
         replies: list[Reply] = []
         seen = self._watch(
             str(call), lambda: replies.append(vm.vcpus[vcpu].smc(*call.registers)), replies
         )
         if scarce:
             self.machine.fail_allocation(0, 0)
+            self.machine.fail_mapping(0)
         self._compare(call, seen, expected)
         return replies[0]
 

@@ -24,8 +24,8 @@ from ffashim.descriptors import (
 )
 from ffashim.ffa import MEM_PERM_RO, PAGE_SIZE
 from ffashim.machine import RAM_BASE
+from ffashim.model.pair import RAM_PAGES
 
-RAM_PAGES = 16
 PARTITIONS = [0x8001, 0x8001, 0x8001, 0x8002, 0x8003, 0x8004]
 ENDPOINTS = [*PARTITIONS, 0, 1, 2, 3, 0x8000, 0x80FF, 0xFFFF]
 LENGTHS = [0, 1, 8, 15, 16, 17, 19, 20, 21, 24, 31, 32, 33, 39, 40, 41, 47, 48, 49, 63, 64, 80, 81,

@@ -9,6 +9,7 @@ import pytest
 from ffashim import FFA, FfaError, Machine, P2m, Points, Reply, Spmc, Vm
 from ffashim.alarms import AlarmKind
 from ffashim.defects.buffers import (
+    BLAMES_THE_GUEST,
     HIDES_BUFFERS,
     LEAVES_LOCKS,
     TAKES_NO_PAGES,
@@ -233,13 +234,7 @@ def test_of_two_vcpus_that_map_at_once_one_is_denied(xen: Machine) -> None:
         assert held == 2
 
 
-def blames_the_guest(xen: Machine) -> bool:
-    vm = xen.create_vm("1.1")
-    xen.fail_mapping()
-    return rxtx_map(vm, vm.memory.allocate(), vm.memory.allocate()).error is not FfaError.NO_MEMORY
-
-
-@pytest.mark.known_defect(blames_the_guest, "INVALID_PARAMETERS where Xen has no room to map")
+@BLAMES_THE_GUEST.mark
 @pytest.mark.parametrize("nth", [1, 2])
 def test_no_room_to_map_is_no_memory(
     xen: Machine, vm: Vm, pages: tuple[int, int], nth: int

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ffashim.defects.buffers import (
+    BLAMES_THE_GUEST,
     HIDES_BUFFERS,
     KEEPS_FILLED_RX,
     TAKES_NO_PAGES,
@@ -84,7 +85,13 @@ def _filled(system: System, call: Call) -> Iterator[Plan]:
         yield error(system.settled(caller), call, "", FfaError.DENIED)
 
 
+def _no_room(system: System, call: Call, outcome: Outcome) -> Iterator[Outcome]:
+    if call.fid in MAPS and call.scarce and FfaError.NO_MEMORY.w in outcome.registers[2]:
+        yield error(outcome.after, call, "", FfaError.INVALID_PARAMETERS)
+
+
 DEVIATIONS = [
+    Deviation(BLAMES_THE_GUEST, says=_no_room),
     Deviation(TAKES_NO_PAGES, ends=_no_pages),
     Deviation(TRIPS_OVER_RX, ends=_no_rx),
     Deviation(TAKES_ONE_PAGE_TWICE, does=_same_page),
