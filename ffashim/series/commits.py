@@ -16,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ffashim.errors import PatchError, SourceError, UsageError
-from ffashim.series import content, history, mail
+from ffashim.series import content, history
 from ffashim.series.history import History
-from ffashim.source import Tree, git, patching, resolve, resolve_default
+from ffashim.source import Tree, git, mail, patching, resolve, resolve_default
 from ffashim.source.patching import NothingCompiled, Patch
 from ffashim.source.tree import Progress
 
@@ -171,7 +171,7 @@ def _read(path: Path) -> tuple[list[_Draft], str | None, str | None, list[str]]:
         return _read_directory(path)
     text = _content(path)
     if not mail.is_mail(text):
-        if not patching.is_diff(text):
+        if not mail.is_diff(text):
             raise PatchError(mail.no_patch(path, text))
         return [_Draft(path.name, path.stem, "", "", Patch(path.name, text))], None, None, []
     posting = mail.read(path, text)
@@ -194,7 +194,7 @@ def _read_directory(path: Path) -> tuple[list[_Draft], str | None, str | None, l
         text = _content(file)
         if mail.is_mail(text):
             found += [(file.name, each) for each in mail.mails(file, text)]
-        elif patching.is_diff(text):
+        elif mail.is_diff(text):
             drafts.append(_Draft(file.name, file.stem, "", "", Patch(file.name, text)))
     notes = []
     version = max((each.version for _, each in found), default=1)

@@ -14,13 +14,12 @@ import hashlib
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ffashim import paths
-from ffashim.errors import PatchError, SourceError
-from ffashim.source import git, selection, store
+from ffashim.errors import PatchError
+from ffashim.source import git, mail, selection, store
 from ffashim.source.provenance import hash_files
 from ffashim.source.tree import PatchRecord, Progress, Tree, read_version, require_ffa
 
@@ -150,21 +149,19 @@ def _some(names: Sequence[str], separator: str = ", ") -> str:
 def read(file: Path) -> list[Patch]:
     """Return the patches in a diff, a mail, a mailbox, or a directory of ``*.patch`` files.
 
-    A series in a mailbox is put in the order that its subjects number. Messages without a diff,
-    such as a cover letter, are passed over. Raises PatchError if nothing is left.
+    A series in a mailbox is read as `mail.read` does: whole, its newest version, in the order that
+    its subjects number. Cover letters and replies are passed over. Raises PatchError if nothing is
+    left, or if a patch of the series is missing.
     """
     file = file.expanduser()
     if file.is_dir():
         found = [patch for member in sorted(file.glob("*.patch")) for patch in _read_file(member)]
-        what = "no *.patch file with a diff in it"
+        complaint = f"{file} holds no *.patch file with a diff in it."
     else:
         found = _read_file(file)
-        what = "no diff"
+        complaint = "" if found else mail.no_patch(file, file.read_bytes())
     if not found:
-        raise PatchError(
-            f"{file} holds {what}. Give a diff, the output of git format-patch, an mbox of a "
-            "series, or a directory of *.patch files."
-        )
+        raise PatchError(complaint)
     return found
 
 
@@ -174,43 +171,12 @@ def _read_file(file: Path) -> list[Patch]:
         content = file.read_bytes().replace(b"\r\n", b"\n")
     except OSError as error:
         raise PatchError(f"cannot read the patch {file}: {error.strerror}") from error
-    if not re.match(rb"\s*(From |[A-Za-z][A-Za-z-]*: )", content) or content.startswith(b"Index: "):
-        return [Patch(file.name, content)] if is_diff(content) else []
-    try:
-        mails = list(_mails(file.name, content))
-    except SourceError as error:
-        raise PatchError(f"cannot read the mails in {file}: {error}") from error
-    return _in_order([(subject, patch) for subject, patch in mails if is_diff(patch.diff)])
-
-
-def _mails(name: str, mailbox: bytes) -> Iterator[tuple[str, Patch]]:
-    """Split a mailbox, and decode each mail's transfer encoding, character set and parts."""
-    with store.scratch(paths.cache_dir() / "mail") as work:
-        git.run("mailsplit", "-b", f"-o{work}", stdin=mailbox.lstrip())
-        for mail in sorted(work.iterdir()):
-            info = git.run(
-                *("mailinfo", "-k", "--encoding=UTF-8", "--quoted-cr=strip"),
-                *(str(work / "message"), str(work / "diff")),
-                stdin=mail.read_bytes(),
-            )
-            found = re.search(r"^Subject: (.*)$", info.stdout.decode(errors="replace"), re.M)
-            subject = found[1] if found else "(no subject)"
-            yield subject, Patch(f"{name}: {subject}", (work / "diff").read_bytes())
-
-
-def _in_order(mails: Sequence[tuple[str, Patch]]) -> list[Patch]:
-    """Sort by the n of [PATCH n/m], if every mail has one of its own: archives sort by date."""
-    numbers = [re.match(r"\[[^]]*?(\d+)/\d+[^]]*\]", subject) for subject, _ in mails]
-    patches = [patch for _, patch in mails]
-    places = [int(number[1]) for number in numbers if number]
-    if len(places) == len(set(places)) == len(patches):
-        return [patch for _, patch in sorted(zip(places, patches, strict=True), key=lambda p: p[0])]
-    return patches
-
-
-def is_diff(content: bytes) -> bool:
-    """Tell whether there is a diff anywhere in it."""
-    return re.search(rb"^(diff --git |--- \S.*\n\+\+\+ \S)", content, re.M) is not None
+    if not mail.is_mail(content):
+        return [Patch(file.name, content)] if mail.is_diff(content) else []
+    found: Sequence[mail.Mail] = [each for each in mail.mails(file, content) if each.diff]
+    if len(found) > 1:  # one alone may well be of a series
+        found = mail.read(file, content).patches
+    return [Patch(f"{file.name}: {each.subject}", each.diff) for each in found]
 
 
 # --- applying ------------------------------------------------------------------------------------

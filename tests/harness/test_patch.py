@@ -128,6 +128,28 @@ def test_a_patch_is_applied_whatever_its_form(repository: Path, tmp_path: Path, 
     assert tree.commit == git(repository, "rev-parse", "base").strip()
 
 
+def test_a_mailbox_that_lacks_a_patch_of_its_series_is_refused(
+    repository: Path, tmp_path: Path
+) -> None:
+    mails = git(repository, "format-patch", "--stdout", "--numbered", "base..master")
+    file = write(tmp_path, mails.replace("1/2]", "1/3]").replace("2/2]", "2/3]"))
+    with pytest.raises(PatchError, match=r"lacks patch 3 of 3"):
+        resolve(f"{repository}@base", [file])
+
+
+def test_one_patch_of_a_series_alone_is_applied(repository: Path, tmp_path: Path) -> None:
+    mails = git(repository, "format-patch", "--stdout", "--numbered", "base..master")
+    first = mails.split("\nFrom ", 1)[0]
+    assert len(resolve(f"{repository}@base", [write(tmp_path, first)]).patches) == 1
+
+
+def test_a_diff_in_a_reply_is_not_applied(repository: Path, tmp_path: Path) -> None:
+    mails = git(repository, "format-patch", "--stdout", "--numbered", "base..master")
+    reply = mails.split("\nFrom ", 1)[0].replace("Subject: ", "Subject: Re: ")
+    tree = resolve(f"{repository}@base", [write(tmp_path, f"{mails}\n{reply}")])
+    assert len(tree.patches) == 2
+
+
 def test_a_directory_of_patches_is_applied_in_order(repository: Path, tmp_path: Path) -> None:
     git(repository, "format-patch", "-q", "--cover-letter", "-o", str(tmp_path / "s"), "base")
     tree = resolve(f"{repository}@base", [tmp_path / "s"])
@@ -394,7 +416,7 @@ def test_a_damaged_patch_is_named(repository: Path, tmp_path: Path) -> None:
 def test_a_file_without_a_diff_is_refused(
     repository: Path, tmp_path: Path, content: str | bytes
 ) -> None:
-    with pytest.raises(PatchError, match=r"my\.patch holds no diff"):
+    with pytest.raises(PatchError, match=r"my\.patch holds no patch"):
         resolve(f"{repository}@base", [write(tmp_path, content)])
 
 

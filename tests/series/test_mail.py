@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ffashim.errors import PatchError
-from ffashim.series.mail import Posting, read
+from ffashim.source.mail import Posting, read
 
 FILE = Path("thread.mbox")
 

@@ -12,7 +12,7 @@ import email
 import email.policy
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -20,7 +20,6 @@ from pathlib import Path
 from ffashim import paths
 from ffashim.errors import PatchError, SourceError
 from ffashim.source import git, store
-from ffashim.source.patching import is_diff
 
 _TAGS = re.compile(r"^\s*\[([^\]]*)\]\s*")
 _REPLY = re.compile(r"^\s*(re|aw|sv|fwd?|antw|vs)\s*:", re.I)
@@ -72,6 +71,11 @@ class Posting:
 _BASE = re.compile(r"^base-commit:\s*([0-9a-f]{7,64})\s*$", re.M)
 
 
+def is_diff(content: bytes) -> bool:
+    """Tell whether there is a diff anywhere in it."""
+    return re.search(rb"^(diff --git |--- \S.*\n\+\+\+ \S)", content, re.M) is not None
+
+
 def is_mail(content: bytes) -> bool:
     """Tell whether a file holds mails, and not a bare diff."""
     head = content.lstrip()
@@ -119,8 +123,11 @@ def _one_series(file: Path, mails: Sequence[Mail]) -> list[Mail]:
         raise PatchError(
             f"{file} holds more than one series:\n{titles}\nGive one of them: b4 am MESSAGE-ID"
         )
-    many = [mail for mail in mails if mail.total > 1]
-    return many or list(mails)
+    if many := [mail for mail in mails if mail.total > 1]:
+        return many
+    # Without numbers they come in the order of the file, as git format-patch --no-numbered has it.
+    places = {title: n for n, title in enumerate(dict.fromkeys(mail.title for mail in mails), 1)}
+    return [replace(mail, number=places[mail.title], total=len(places)) for mail in mails]
 
 
 def _numbers(numbers: Sequence[int]) -> str:
