@@ -20,7 +20,7 @@ INSTALLED := $(VENV)/installed
 FETCHED := $(VENV)/fetched
 # Through the environment, so that a path may hold any character.
 export XEN PYTHON
-WITH_XEN = $${XEN:+--xen "$$XEN"}
+WITH_XEN = $${XEN:+--xen="$$XEN"}
 
 .PHONY: help setup run test lint bench docs mutants clean FORCE
 help:

@@ -116,6 +116,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Look at the trees that were asked for: what is wrong with them is said once."""
+    config = session.config
+    if config.getoption("--xen") or config.getoption("--patch"):
+        try:
+            for tree in _asked_trees(config):
+                _variants(tree, tuple(config.getoption("--config")))
+        except FfashimError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
 # --- what is tested ------------------------------------------------------------------------------
 
 
@@ -151,6 +163,10 @@ def _trees(specs: tuple[str, ...], patches: tuple[str, ...]) -> list[Tree]:
     return [resolve(spec, patches=files) for spec in specs] or [resolve_default(patches=files)]
 
 
+def _asked_trees(config: pytest.Config) -> list[Tree]:
+    return _trees(tuple(config.getoption("--xen")), tuple(config.getoption("--patch")))
+
+
 @functools.cache
 def _variants(tree: Tree, config: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
     """Return a tree's variants with names for people."""
@@ -173,7 +189,7 @@ def _name(tree: Tree) -> str:
 def _asked(metafunc: pytest.Metafunc) -> list[tuple[str, Tree, dict[str, str]]]:
     config = metafunc.config
     try:
-        trees = _trees(tuple(config.getoption("--xen")), tuple(config.getoption("--patch")))
+        trees = _asked_trees(config)
         hook = metafunc.definition.ihook.pytest_ffashim_trees
         return [
             (name, tree, settings)
@@ -181,7 +197,7 @@ def _asked(metafunc: pytest.Metafunc) -> list[tuple[str, Tree, dict[str, str]]]:
             for name, settings in _variants(tree, tuple(config.getoption("--config")))
         ]
     except FfashimError as error:
-        pytest.exit(f"error: {error}", returncode=2)
+        raise pytest.Collector.CollectError(f"error: {error}") from None
 
 
 @functools.cache
@@ -285,7 +301,7 @@ def sanitize_of(config: pytest.Config) -> tuple[str, ...]:
     try:
         return sanitizers.parse(config.getoption("--sanitize"))
     except FfashimError as error:
-        pytest.exit(f"error: {error}", returncode=2)
+        raise pytest.UsageError(str(error)) from None
 
 
 def baseline_of(

@@ -55,7 +55,7 @@ def configure(config: pytest.Config) -> None:
         try:
             config.pluginmanager.register(Session(config), PLUGIN)
         except FfashimError as error:
-            pytest.exit(f"error: {error}", returncode=2)
+            raise pytest.UsageError(str(error)) from None
 
 
 def wanted(config: pytest.Config) -> Session | None:

@@ -331,9 +331,9 @@ def test_a_missing_gcovr_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tool_that_is_missing_ends_the_run_with_a_sentence(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(xen): pass")
     result = pytester.runpytest_subprocess("--coverage", "--cc=no-such-cc")
-    result.stderr.fnmatch_lines(["*error: the C compiler 'no-such-cc' cannot be run*"])
+    result.stderr.fnmatch_lines(["ERROR: the C compiler 'no-such-cc' cannot be run*"])
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
-    assert result.ret == 2
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_a_report_that_fails_is_told_and_fails_the_run(
@@ -356,6 +356,6 @@ def test_nothing_is_written_into_a_tree(pytester: pytest.Pytester) -> None:
     (pytester.path / "xen").mkdir()
     directory = pytester.path / "xen" / "out"
     result = pytester.runpytest_subprocess("--xen=xen", f"--coverage-dir={directory}")
-    result.stderr.fnmatch_lines(["*error: --coverage-dir *lies in xen, and nothing is *"])
+    result.stderr.fnmatch_lines(["ERROR: --coverage-dir *lies in xen, and nothing is *"])
     assert not directory.exists()
-    assert result.ret == 2
+    assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -130,7 +130,7 @@ def test_a_tree_of_ones_own_is_passed_on_and_no_other_is_fetched(
 ) -> None:
     done = machine.make("run", f"XEN={tree}")
     assert done.returncode == 0, done.stderr
-    assert machine.made() == ["pip", f"-m ffashim run --xen {tree}"]
+    assert machine.made() == ["pip", f"-m ffashim run --xen={tree}"]
 
 
 def test_the_tests_run_in_parallel_on_the_tree_named(machine: Machine) -> None:
@@ -138,7 +138,7 @@ def test_the_tests_run_in_parallel_on_the_tree_named(machine: Machine) -> None:
     command = machine.made()[-1]
     assert command.startswith("-m pytest")
     assert "-n auto" in command
-    assert "--xen /src/xen" in command
+    assert "--xen=/src/xen" in command
 
 
 def test_more_arguments_reach_the_command(machine: Machine) -> None:

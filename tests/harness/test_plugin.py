@@ -216,9 +216,9 @@ def test_a_tree_that_is_none_ends_the_run_with_a_sentence(
 ) -> None:
     pytester.makepyfile("def test_it(xen): pass")
     result = pytester.runpytest_subprocess("--xen", "/nowhere/at/all")
-    result.stdout.fnmatch_lines(["*error: */nowhere/at/all*"])
-    assert "Traceback" not in result.stdout.str()
-    assert result.ret == 2
+    result.stderr.fnmatch_lines(["ERROR: there is no directory /nowhere/at/all."])
+    assert not result.stdout.str().strip()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_sanitizers_are_asked_of_the_build(run: Run, pytester: pytest.Pytester) -> None:
@@ -238,5 +238,5 @@ def test_sanitizers_are_asked_of_the_build(run: Run, pytester: pytest.Pytester) 
     assert result.ret == 2
     result.stdout.fnmatch_lines(["*error: asked for ('address', 'undefined')*"])
     result = run(body, "--sanitize=memory")
-    assert result.ret == 2
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*there is no 'memory'; there are address, undefined*"])
