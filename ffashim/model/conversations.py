@@ -53,7 +53,7 @@ unwilling = st.sampled_from([None] * 9 + [FFA.RXTX_MAP_64, FFA.PARTITION_INFO_GE
 """What the SPMC refuses at boot."""
 NONSENSE_AT_BOOT = [
     *((FFA.VERSION, 0, value) for value in (0, 0x2_0000, (1 << 32) - 1)),
-    *((FFA.PARTITION_INFO_GET, 2, count) for count in (64, 171, (1 << 32) - 1)),
+    *((FFA.PARTITION_INFO_GET, 2, count) for count in (171, 1024, (1 << 32) - 1)),
     *((FFA.PARTITION_INFO_GET, 3, size) for size in (8, 23, 4096, (1 << 32) - 1)),
 ]
 """No version that goes with this one, more partitions than there is room for, sizes of their

@@ -156,7 +156,10 @@ def read(file: Path) -> list[Patch]:
     file = file.expanduser()
     if file.is_dir():
         found = [patch for member in sorted(file.glob("*.patch")) for patch in _read_file(member)]
-        complaint = f"{file} holds no *.patch file with a diff in it."
+        complaint = (
+            f"{file} holds no *.patch file with a diff in it. Give a diff, the output of git "
+            "format-patch, an mbox of a series, or a directory of *.patch files."
+        )
     else:
         found = _read_file(file)
         complaint = "" if found else mail.no_patch(file, file.read_bytes())
