@@ -41,6 +41,7 @@ struct cpu {
     uint32_t call;                         /* what it is at, and for whom:    */
     uint32_t owner;                        /* see ffashim_holding             */
     const uint64_t *given;                 /* registers of the guest's call   */
+    bool told;                             /* by the SPMC: see disclosed.c    */
     bool in_irq;
     uint32_t rcu_depth;                    /* RCU read sections it is in, and */
     uint64_t rcu[RCU_MAX];                 /* where they were entered         */
@@ -340,6 +341,7 @@ int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
     p->call = kind;
     p->owner = 0;
     p->given = NULL;
+    p->told = false;
     p->status = FFASHIM_READY;
     fetch_begin(cpu, 0);
 
@@ -465,6 +467,7 @@ void host_call_begins(const uint64_t x[18])
     running->smcs = 0;
     running->call = x[0];
     running->given = x;
+    running->told = false;
     cpu_progress++;
     fetch_begin(running - cpus, (uint32_t)x[0]);
 }
@@ -472,6 +475,16 @@ void host_call_begins(const uint64_t x[18])
 const uint64_t *cpu_given(void)
 {
     return running->given;
+}
+
+void cpu_is_told(void)
+{
+    running->told = true;
+}
+
+bool cpu_told(void)
+{
+    return running->told;
 }
 
 void host_smc(uint64_t regs[18])

@@ -36,7 +36,6 @@ void host_soil_stack(void)
 }
 
 const void *host_set_by[18];
-static bool told;                          /* by the SPMC: it may be its value */
 
 static bool unwritten(uint32_t w)
 {
@@ -108,7 +107,7 @@ static void alarm_by(ffashim_alarm *alarm, const ffashim_taken *by)
 
 void disclosed_to_spmc(const uint64_t x[18])
 {
-    for ( unsigned int n = 0; n < 18 && !told; n++ )
+    for ( unsigned int n = 0; n < 18 && !cpu_told(); n++ )
     {
         const char *what = secret_of(x[n], cpu_owner());
 
@@ -127,7 +126,7 @@ void disclosed_by_spmc(const uint64_t x[18])
 {
     for ( unsigned int n = 0; n < 18; n++ )
         if ( secret_of(x[n], 0) )
-            told = true;
+            cpu_is_told();
 }
 
 void host_copies_out(const void *d, const void *s, size_t n)
@@ -224,7 +223,7 @@ static void look_closely(const uint64_t *given, const uint64_t *x,
                   "neither kept nor zero", odd, (unsigned long long)x[odd],
                   (unsigned long long)given[odd]);
 
-    for ( unsigned int n = 0; n < 18 && !told; n++ )
+    for ( unsigned int n = 0; n < 18 && !cpu_told(); n++ )
     {
         ffashim_taken by = { .call = cpu_call(), .frames = 1 };
         const char *what = secret_of(x[n], cpu_owner());
@@ -274,5 +273,4 @@ void host_call_ends(const uint64_t given[18], const uint64_t x[31],
     sum.w = hit;
     if ( __builtin_expect(sum.half[0] | sum.half[1], 0) )
         look_closely(given, x, rest, aarch64);
-    told = false;
 }

@@ -199,7 +199,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
         /* The processor refused the address and does not tell which it was. */
         snprintf(report.text, sizeof(report.text),
                  "access through what is no pointer: memory that was freed "
-                 "(0xdf..), never written (0xa5..), or text");
+                 "(0xdf..), never written (0x95..), or text");
     else
         snprintf(report.text, sizeof(report.text), "access to %s",
                  memory_describe((uintptr_t)info->si_addr, what, sizeof(what)));

@@ -212,6 +212,9 @@ bool cpu_stack_guard(uintptr_t addr);
 uintptr_t cpu_stack_of(uintptr_t addr);
 bool cpu_in_irq(void);
 const uint64_t *cpu_given(void);
+/* The SPMC has told this call what looks like a secret: it may be its value. */
+void cpu_is_told(void);
+bool cpu_told(void);
 uint32_t cpu_owner(void);                  /* the guest it works for, or 0    */
 uint32_t cpu_call(void);                   /* see ffashim_taken               */
 /* A holding that is taken now, by the code at @caller. */

@@ -16,7 +16,7 @@
 
 #define CLASSES 64                         /* bits of a set; 0 is none         */
 #define EDGES   256
-#define PAIRS   64
+#define PAIRS   1024                       /* then the oldest is forgotten     */
 
 struct class {
     const void *lock;                      /* the one that it is, if static    */
@@ -48,7 +48,7 @@ static struct pair {
     uint16_t outer, inner;
     ffashim_taken taken;
 } pairs[PAIRS];
-static unsigned int pairs_nr;
+static unsigned int pairs_nr, pairs_next;
 
 void order_forget(void)
 {
@@ -58,7 +58,7 @@ void order_forget(void)
         classes[n].uses = 0;
         classes[n].told = false;
     }
-    edges_nr = pairs_nr = 0;
+    edges_nr = pairs_nr = pairs_next = 0;
 }
 
 /* ---- Who a lock is ------------------------------------------------------- */
@@ -96,7 +96,7 @@ static unsigned int class_of_static(const struct held *lock)
 static uint32_t next_serial(void)
 {
     if ( !++serial )
-        pairs_nr = 0;
+        pairs_nr = pairs_next = 0;
 
     return (uint32_t)serial << 16;
 }
@@ -249,7 +249,9 @@ static void new_order(const struct held *outer, const struct held *inner)
 
     classes[outer->class].after |= 1ULL << inner->class;
     if ( edges_nr == EDGES )
-        return;
+        host_fault(FFASHIM_MISUSE, NULL, 0,
+                   "locks of more than %d pairs of classes, one inside of the "
+                   "other", EDGES);
     *e = (struct edge){ outer->class, inner->class, false,
                         taken(outer, inner) };
     e->wrong = way(inner->class, outer->class, before);
@@ -293,7 +295,10 @@ static void same_class(const struct held *outer, const struct held *inner)
         return;
     }
 
-    p = &pairs[pairs_nr < PAIRS ? pairs_nr++ : PAIRS - 1];
+    p = &pairs[pairs_next];
+    pairs_next = (pairs_next + 1) % PAIRS;
+    if ( pairs_nr < PAIRS )
+        pairs_nr++;
     *p = (struct pair){ outer->class, outer->serial, inner->serial,
                         now };
 }

@@ -273,15 +273,23 @@ static void free_tee_ctx(struct domain *d)
         tee_free_domain_ctx(d);
 }
 
-static void domain_free(struct domain *d)
+static void free_vcpus(struct domain *d)
 {
-    struct slot *s = slot_of_domain(d);
-
     for ( unsigned int n = 0; n < d->max_vcpus; n++ )
         if ( d->vcpu[n] )
             host_heap_free(d->vcpu[n], NULL);
 
-    host_heap_free(d->vcpu, NULL);
+    d->max_vcpus = 0;
+    if ( d->vcpu )
+        host_heap_free(d->vcpu, NULL);
+    d->vcpu = NULL;
+}
+
+static void domain_free(struct domain *d)
+{
+    struct slot *s = slot_of_domain(d);
+
+    free_vcpus(d);
     if ( s->p2m )
         host_heap_free(s->p2m, NULL);
     *s = (struct slot){ };
@@ -330,6 +338,7 @@ int64_t domain_create_slot(const struct xen_domain *how)
     struct slot *s;
     struct domain *d;
     unsigned long ram;
+    bool created;                          /* as far as arch_domain_create() */
     int rc;
 
     for ( n = 0; n < slots_used && slots[n].d; n++ )
@@ -368,7 +377,8 @@ int64_t domain_create_slot(const struct xen_domain *how)
     RCU_READ_LOCK_INIT(&d->rcu_lock);
 
     rc = tee_init_domain(d, how);
-    if ( !rc && how->fail_late )
+    created = !rc;
+    if ( created && how->fail_late )
         rc = -ENOMEM;
     if ( !rc )
         rc = create_vcpus(d, how->vcpus);
@@ -377,8 +387,13 @@ int64_t domain_create_slot(const struct xen_domain *how)
     {
         /* arch_domain_create() cleans up after itself, ... */
         d->is_dying = DOMDYING_dead;
-        free_tee_ctx(d);
-        /* ... and then domain_create() does, by domain_teardown(). */
+        if ( !created )
+            free_tee_ctx(d);
+        /* ... and then domain_create() does, in this order. */
+        atomic_set(&d->refcnt, DOMAIN_DESTROYED);
+        free_vcpus(d);
+        if ( created )
+            free_tee_ctx(d);
         tee_domain_teardown(d);
         domain_free(d);
         host_free_guest_pages(ram, how->ram_pages);

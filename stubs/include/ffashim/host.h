@@ -146,7 +146,7 @@ void host_free_guest_pages(unsigned long mfn, unsigned long count);
  * each call, blocks and pages of its own when they are new, and freed ones.
  */
 #define HOST_UNWRITTEN 0xc9
-#define HOST_FRESH     0xa5
+#define HOST_FRESH     0x95
 #define HOST_STALE     0xdf
 /* ... and a guest's RAM and registers, by word: whose is xen_domain_owner(). */
 #define HOST_OF_GUEST  0xb7e50000U
