@@ -185,10 +185,10 @@ class Conversations(RuleBasedStateMachine):
         self.admit(*who, refusal, scarce)
 
     @precondition(lambda self: len(self.pair.vms) > 1)
-    @rule(who=whose, refusal=none_or(DEATH, st.sampled_from(FOR_GOOD)))
-    def go(self, who: int, refusal: Refusal | None) -> None:
-        """One guest less."""
-        self.pair.destroy(self.vm(who), refusal)
+    @rule(who=whose, refusal=none_or(DEATH, st.sampled_from(FOR_GOOD)), used=st.booleans())
+    def go(self, who: int, refusal: Refusal | None, used: bool = False) -> None:
+        """One guest less, though partitions may still use its memory."""
+        self.pair.destroy(self.vm(who), refusal, used)
 
     @rule(who=whose, vcpu=st.integers(0, 2), value=st.booleans())
     def vcpu_goes_on_or_off(self, who: int, vcpu: int, value: bool) -> None:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ffashim.descriptors import NIL, Constituent
-from ffashim.ffa import FFA, NOTIFICATIONS, FfaError
+from ffashim.ffa import FFA, NOTIFICATIONS, FfaError, FrameworkMessage
 from ffashim.machine import RAM_BASE
 from ffashim.memory import PAGE, P2m
 from ffashim.model import inputs, structures
 from ffashim.model.conversations import ANSWERS, NONSENSE_AT_BOOT, WELL, Conversations
 from ffashim.model.corpus import CALLS
-from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, Refusal
+from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, PATIENCE, Refusal
 from ffashim.traffic import SP
 
 World = Mapping[str, Any]
@@ -81,7 +81,16 @@ def _plain() -> Iterator[Lesson]:
         if not isinstance(call, str):
             yield functools.partial(bent_calls, list(call))
     yield from (negotiations, odd_pages, held_buffers, shares_in_parts, many_shares, odd_answers)
-    yield from (crowd, births, deaths, scarcity, vcpus_that_sleep, notified_together, nobodys_news)
+    yield from (
+        crowd,
+        births,
+        deaths,
+        late_deaths,
+        scarcity,
+        vcpus_that_sleep,
+        notified_together,
+        nobodys_news,
+    )
     for what in TRIGGERS:
         yield functools.partial(refused, what)
     for fid in ANSWERS:
@@ -274,6 +283,27 @@ def deaths(c: Conversations) -> None:
             c.be_notified(last, SP, 1, 0)
             _share(c, last)
             c.go(last, Refusal(what, int(code)))
+
+
+def late_deaths(c: Conversations) -> None:
+    """Partitions use what guests share when these go, and one is busy; then time passes."""
+    busy = (FfaError.RETRY, FfaError.INTERRUPTED)
+    for refusal in (None, *(Refusal(FrameworkMessage.VM_DESTROYED, code, 15) for code in busy)):
+        for n in (0, 1):
+            c.come(GUESTS[n], None, 0)
+            who = len(c.pair.vms) - 1
+            c.share_memory(who, [_page(SECOND), _page(THIRD)], 0, FFA.MEM_SHARE_64, None, 0)
+        shares = sorted(c.pair.spmc.memory.shares)
+        for handle in shares:
+            c.pair.borrow(handle, back=False)
+        for _ in (0, 1):
+            c.go(len(c.pair.vms) - 1, refusal, used=True)
+        for handle in shares:
+            c.time_passes(PATIENCE)
+            c.come(GUESTS[0], None, 0)
+            c.go(len(c.pair.vms) - 1, None)
+            c.pair.borrow(handle, back=True)
+        c.time_passes(PATIENCE)
 
 
 def scarcity(c: Conversations) -> None:

@@ -5,8 +5,8 @@ The SPMC makes and destroys a bitmap of notifications for each guest (17.1, 17.2
 buffers (13.7), and partitions that asked for it are told of its beginning and end (18.3). What the
 SPMC refuses is its own to keep; all the rest must be gone.
 
-That a partition is not ready for a guest's end, and that memory cannot be reclaimed, is for
-tests/abi: no tree is known that survives the one, or gives up on the other.
+A guest whose memory a partition still uses goes later (11.4: such memory cannot be reclaimed). That
+memory is lost for good is for tests/abi: no tree is known that gives up on it.
 """
 
 from __future__ import annotations
@@ -33,25 +33,29 @@ DEATH: Mapping[Request, str] = {
 """What may be refused as a guest goes, and a regular expression for what may be left then."""
 FOR_GOOD = (FfaError.DENIED, FfaError.INVALID_PARAMETERS, FfaError.NO_MEMORY, FfaError.ABORTED)
 """Refusals that waiting does not help against."""
+PATIENCE = 60.0
+"""Seconds after which a hypervisor has looked again whether memory is free. FF-A sets no time."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The SPMC, or a partition, refuses something once. code: by which status."""
+    """The SPMC, or a partition, refuses something. code: by which status. times: so often."""
 
     what: Request
     code: int
+    times: int = 1
 
     def plant(self, spmc: Spmc) -> Rule:
         """Let it happen the next time."""
         if isinstance(self.what, FrameworkMessage):
             request = spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(self.what)
-            return request.status(self.code, times=1)
-        return spmc.on(self.what).error(self.code, times=1)
+            return request.status(self.code, times=self.times)
+        return spmc.on(self.what).error(self.code, times=self.times)
 
 
 def not_excused(left: list[str], refusal: Refusal | None) -> Iterator[str]:
     """Yield what is left of a guest that is gone though nobody has refused to let it go."""
     for each in left:
-        if refusal is None or not re.search(DEATH[refusal.what], each):
+        for_good = refusal is not None and refusal.code in FOR_GOOD
+        if refusal is None or not for_good or not re.search(DEATH[refusal.what], each):
             yield each

@@ -29,7 +29,7 @@ from ffashim.model.compare import Fit, Misfit, Observation, explain, match
 from ffashim.model.deviation import Deviation, deviating
 from ffashim.model.exchange import Plan, Smc
 from ffashim.model.interrupt import schedule_receivers
-from ffashim.model.lifecycle import Refusal, not_excused
+from ffashim.model.lifecycle import PATIENCE, Refusal, not_excused
 from ffashim.model.profile import Profile
 from ffashim.model.registers import LOW, Call
 from ffashim.model.rules import modelled, predict
@@ -171,6 +171,8 @@ class Pair:
         """How things may stand, in an order that is the same each time."""
         self.vms: list[Vm] = []
         """Guests that live."""
+        self._waiting: dict[Vm, frozenset[int]] = {}
+        """Guests whose end waits for memory that partitions use; handles of what they share."""
         self.calls = 0
         """How many calls were made on both."""
         self._options = {
@@ -248,28 +250,46 @@ class Pair:
         self.vms.append(vm)
         return vm
 
-    def destroy(self, vm: Vm, refusal: Refusal | None = None) -> None:
+    def destroy(self, vm: Vm, refusal: Refusal | None = None, used: bool = False) -> None:
         """Destroy a guest: nothing of it is left, once partitions work for it no longer and do
         not use its memory.
 
-        refusal: what of `lifecycle.DEATH` is refused.
+        refusal: what of `lifecycle.DEATH` is refused. used: partitions go on using its memory, if
+        they do, until `borrow` gives it back: the guest is gone some time after that.
         """
-        self._note("destroy", vm, **({"refusal": refusal} if refusal else {}))
+        self._note("destroy", vm, refusal=refusal, used=used)
         self._behave()
-        for handle, share in list(self.spmc.memory.shares.items()):
-            for sp in share.retrieved if share.sender == vm.id else ():
+        if not used:
+            for sp, handle in self._uses(vm):
                 self.spmc.memory.relinquish(sp, handle)
         rule = refusal.plant(self.spmc) if refusal else None
         freed = vm.destroy()
-        self._behave()
         self.vms.remove(vm)
         self.states = _distinct(state.without(vm.id) for state in self.states)
+        if self._uses(vm):
+            if freed:
+                self._gone(vm.domid, ["memory that a partition uses, free for others"], "leaves")
+            shares = self.spmc.memory.shares.items()
+            self._waiting[vm] = frozenset(
+                handle for handle, share in shares if share.sender == vm.id
+            )
+            return
+        self._behave()
         left = [] if freed else ["memory that Xen still holds"]
         left += self.spmc.residue(vm.id)
         if left and rule and rule.used:
             self._spoilt.add(vm.domid)
             left = [*not_excused(left, refusal)]
         self._gone(vm.domid, left, "leaves")
+
+    def _uses(self, vm: Vm) -> list[tuple[int, int]]:
+        """Which partitions use what of a guest's memory: their IDs, with handles."""
+        return [
+            (sp, handle)
+            for handle, share in self.spmc.memory.shares.items()
+            for sp in share.retrieved
+            if share.sender == vm.id
+        ]
 
     def _gone(self, domid: int, left: Sequence[str], known: str) -> None:
         """A domain is no more. What is left of it, spoils its ID if it is a known defect."""
@@ -408,7 +428,14 @@ class Pair:
         def wait() -> None:
             self.machine.advance(seconds)
 
+        free = [vm for vm in self._waiting if not self._uses(vm)]
         self._below(wait)
+        for vm in [*self._waiting]:
+            if vm.exists and not (vm in free and seconds >= PATIENCE):
+                continue
+            del self._waiting[vm]
+            held = ["memory that Xen still holds"] if vm.exists else []
+            self._gone(vm.domid, [*held, *self.spmc.residue(vm.id)], "leaves")
 
     def notify(self, sp: int, vm: Vm, bits: int) -> None:
         """Let a partition notify a guest that has bound these notifications to it."""
@@ -454,11 +481,21 @@ class Pair:
             # What the SPMC has written there is its own doing.
             theirs = {page: data for page, data in seen.after.items() if page[0] == filled}
             seen = replace(seen, before={**seen.before, **theirs})
+        seen = replace(seen, smcs=tuple(smc for smc in seen.smcs if not self._clears_up(smc)))
         if seen.smcs or seen.interrupts:
             expected = {state: schedule_receivers(state) for state in states}
             self._compare(Call.of(0, 0), seen, expected)
         else:
             self.states = states
+
+    def _clears_up(self, smc: Smc) -> bool:
+        """Whether it is for the sake of a guest whose end waits."""
+        x = smc.request
+        if is_framework(x):
+            return any(x[5] & LOW == vm.id for vm in self._waiting)
+        handle = x[1] & LOW | (x[2] & LOW) << 32
+        mine = any(handle in handles for handles in self._waiting.values())
+        return mine and x[0] & LOW == FFA.MEM_RECLAIM
 
     # --- what is seen ----------------------------------------------------------------------------
 

@@ -5,11 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from ffashim import FFA, Machine
+from ffashim import FFA, FfaError, Machine
+from ffashim.defects.memory import KEEPS_SHARES
+from ffashim.descriptors import CompositeRegion, Constituent, MemoryAccess, MemoryTransaction
 from ffashim.ffa import Version
 from ffashim.model import Disagreement, Pair, pair, profile_of
+from ffashim.model.lifecycle import PATIENCE
 from ffashim.model.reduce import reduced
 from ffashim.model.script import Script
+from ffashim.traffic import SP
+from ffashim.vm import Vm
 
 
 @pytest.fixture
@@ -73,3 +78,45 @@ def test_the_same_of_another_guest_is_of_the_same_kind() -> None:
 
     assert forbidden(3, "vm-twice").kind == forbidden(14, "vm-twice").kind
     assert forbidden(3, "vm-twice").kind != forbidden(3, "vm-unknown").kind
+
+
+def borrowed(both: Pair) -> tuple[Vm, int]:
+    """Return a guest that shares memory which a partition uses, and the handle."""
+    vm = both.guest()
+    base = vm.memory.base
+    both.call(vm, FFA.VERSION, 0x1_0001)
+    both.call(vm, FFA.RXTX_MAP_64, base, base + 4096, 1)
+    share = MemoryTransaction(
+        sender=vm.id,
+        receivers=(MemoryAccess(endpoint=SP),),
+        composite=CompositeRegion(constituents=(Constituent(address=base + 8192),)),
+    )
+    both.put(vm, base, share)
+    size = len(share.encode(Version(1, 1)))
+    both.call(vm, FFA.MEM_SHARE_64, size, size)
+    (handle,) = both.spmc.memory.shares
+    both.borrow(handle, back=False)
+    return vm, handle
+
+
+@KEEPS_SHARES.mark
+def test_a_guest_whose_memory_is_used_goes_once_it_is_given_back(xen: Machine) -> None:
+    both = Pair(xen)
+    vm, handle = borrowed(both)
+    both.destroy(vm, used=True)
+    both.advance(PATIENCE)
+    assert vm.exists
+    both.borrow(handle, back=True)
+    both.advance(PATIENCE)
+    assert not vm.exists
+
+
+@KEEPS_SHARES.mark
+def test_a_guest_that_stays_though_its_memory_is_free_is_a_disagreement(xen: Machine) -> None:
+    both = Pair(xen)
+    vm, handle = borrowed(both)
+    both.destroy(vm, used=True)
+    both.borrow(handle, back=True)
+    both.spmc.on(FFA.MEM_RECLAIM).error(FfaError.DENIED)
+    with pytest.raises(Disagreement, match="memory that Xen still holds"):
+        both.advance(PATIENCE)

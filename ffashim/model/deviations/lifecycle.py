@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from ffashim.defects.lifecycle import FORGETS_FAILED_VM
+from ffashim.defects.lifecycle import FORGETS_FAILED_VM, GIVES_UP_ON_RETRY
 from ffashim.model.deviation import Deviation
 
 DEVIATIONS = [
     Deviation(
         FORGETS_FAILED_VM, abandons="notification bitmap|was not told|^1 blocks of Xen's heap"
     ),
+    Deviation(GIVES_UP_ON_RETRY, leaves="was not told"),
 ]
