@@ -691,6 +691,13 @@ class Machine:
         """Tell whether Xen has installed a handler for a physical interrupt on a CPU."""
         return bool(self.lib.ffashim_irq_requested(intid, cpu))
 
+    def irq_type(self, intid: int) -> int | None:
+        """How a physical interrupt triggers, as irq_set_type() was told: IRQ_TYPE_* of Xen's
+        device_tree.h. None if nobody has said, as for an SGI, which is edge triggered always.
+        """
+        kind: int = self.lib.ffashim_irq_type(intid)
+        return None if kind < 0 else kind
+
     def _settle(self) -> None:
         """Take pending interrupts and do what Xen has deferred, once no CPU is in a call."""
         lib = self.lib

@@ -16,7 +16,7 @@ from ffashim import capabilities
 from ffashim.defects import Defect
 from ffashim.defects.buffers import HIDES_BUFFERS, TAKES_UNALIGNED
 from ffashim.defects.lifecycle import FORGETS_FAILED_VM
-from ffashim.defects.memory import DROPS_TAG
+from ffashim.defects.memory import DROPS_TAG, IGNORES_SHARE_FLAGS
 from ffashim.machine import Machine
 from ffashim.mutants.source import Mutant
 
@@ -140,7 +140,11 @@ REASONS: Sequence[Reason] = (
     ),
     Reason(
         "never reached: without its buffers for the SPMC Xen uses no firmware",
-        ("share_shm/error/684e5170", "ffa_rxtx_init/return/271cd424"),
+        (
+            "share_shm/error/684e5170",
+            "ffa_rxtx_init/return/271cd424",
+            "ffa_handle_rxtx_map/jump/0aafff6b",
+        ),
     ),
     Reason(
         "never reached: so many partitions as Xen takes always fit into a page",
@@ -148,7 +152,10 @@ REASONS: Sequence[Reason] = (
     ),
     Reason(
         "there are two messages, and both are known",
-        ("ffa_direct_req_send_vm/condition/415201be",),
+        (
+            "ffa_direct_req_send_vm/condition/415201be",
+            "ffa_direct_req_send_vm/error/d268724b",
+        ),
     ),
     Reason(
         "an SPMC returns no bitmap that it was not asked for",
@@ -157,6 +164,43 @@ REASONS: Sequence[Reason] = (
     Reason(
         "the timer is set for the first guest that waits, which nobody else takes off the list",
         ("ffa_teardown_timer_callback/condition/6ea77ecc*",),
+    ),
+    Reason(
+        "how long it waits until it looks again is Xen's own choice",
+        ("ffa_domain_teardown_continue/bound/01b14b1d",),
+    ),
+    Reason(
+        "never reached: a range that wraps around is refused at its first page",
+        ("get_shm_pages/return/3ca47e59",),
+    ),
+    Reason(
+        "notifications of a vCPU: by which error they are refused is not said",
+        ("ffa_handle_notification_bind/error/69644ebe",),
+    ),
+    Reason(
+        "which version is in use after one of another major was asked for is not said",
+        ("ffa_negotiate_version/assignment/9fefff0b",),
+    ),
+    Reason(
+        "between the two regions of a descriptor there may be a gap",
+        ("ffa_handle_rxtx_map/constant/1cb7718d",),
+    ),
+    Reason(
+        "a descriptor of a whole page: whether so much is taken of the SPMC is Xen's own choice",
+        ("ffa_sp_list_cache_init/bound/b5be749e",),
+    ),
+    Reason(
+        "a region that ends a byte too late holds no range: it is refused as that",
+        ("ffa_handle_mem_share/bound/03e1623d",),
+    ),
+    Reason(
+        "never so: a list has the caller in it, or a UUID that somebody has",
+        ("ffa_handle_partition_info_get_regs/check/2abbca61",),
+    ),
+    Reason(
+        "this tree reads the flags of a share, and uses them for nothing",
+        ("read_mem_transaction/assignment/ffbf2744",),
+        defect=IGNORES_SHARE_FLAGS,
     ),
     Reason(
         "with which error a domain without FF-A is refused is between Xen and its toolstack",

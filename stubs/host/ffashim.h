@@ -186,6 +186,7 @@ uint32_t ffashim_timers(void);
 uint64_t ffashim_timer_function(void);      /* of the next: offset, or 0      */
 int ffashim_softirq_pending(void);
 int ffashim_irq_requested(uint32_t irq, uint32_t cpu);
+int ffashim_irq_type(uint32_t irq);         /* IRQ_TYPE_*, -1 if never set    */
 void ffashim_smccc_version(uint32_t version);
 
 /* What the machine said. */

@@ -173,6 +173,11 @@ int ffashim_irq_requested(uint32_t irq, uint32_t cpu)
     return xen_irq_requested(irq, cpu);
 }
 
+int ffashim_irq_type(uint32_t irq)
+{
+    return xen_irq_type(irq);
+}
+
 /* ---- System registers ---------------------------------------------------- */
 
 unsigned long host_read_sysreg(const char *name)

@@ -104,6 +104,11 @@ bool xen_irq_requested(unsigned int irq, unsigned int cpu)
     return action && action->handler;
 }
 
+int xen_irq_type(unsigned int irq)
+{
+    return irq < NR_IRQS && types[irq].set ? (int)types[irq].type : -1;
+}
+
 void irq_deliver(unsigned int irq)
 {
     const struct action *action = action_of(irq, host_cpu);

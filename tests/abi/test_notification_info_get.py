@@ -12,13 +12,16 @@ from ffashim.defects import crashes
 from ffashim.defects.notifications import ANSWERS_IN_64_BITS
 from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.faults import XenAssertion
-from ffashim.ffa import NOTIF_GET_SP, NOTIF_GET_SPM
+from ffashim.ffa import NOTIF_GET_SP, NOTIF_GET_SPM, NOTIFICATIONS
+from ffashim.testing import boot_without
 from ffashim.traffic import SP, bind, guest, soiled
 
 pytestmark = pytest.mark.needs(abi=FFA.NOTIFICATION_INFO_GET_64)
 
 NPI = 8
 """GUEST_FFA_NOTIF_PEND_INTR_ID of Xen's public headers."""
+EDGE_RISING = 1
+"""IRQ_TYPE_EDGE_RISING of Xen's device_tree.h."""
 BITS = 1 << 32 | 1
 GET = FFA.NOTIFICATION_INFO_GET_64
 
@@ -105,9 +108,19 @@ def test_xen_takes_the_schedule_receiver_interrupt_on_every_cpu(xen: Machine, sp
 
 @pytest.mark.spmc(sri=77)
 def test_the_interrupt_may_be_shared_by_all_cpus(xen: Machine, vm: Vm, spmc: Spmc) -> None:
+    # Once, although each CPU comes up: what has a handler cannot be had again.
     assert xen.irq_requested(77)
+    assert not [line for line in xen.console if "request_irq" in line.text]
+    assert xen.irq_type(77) == EDGE_RISING
     spmc.notifications.notify(SP, vm.id, BITS)
     assert interrupts(xen) == [(vm.domid, 0, NPI)]
+
+
+def test_who_has_no_notifications_takes_no_interrupt(xen: Machine) -> None:
+    boot_without(xen, *NOTIFICATIONS)
+    taken = [(irq, cpu) for irq in range(1020) for cpu in range(xen.cpus)
+             if xen.irq_requested(irq, cpu)]  # fmt: skip
+    assert not taken
 
 
 def test_the_guest_gets_an_interrupt(xen: Machine, vm: Vm, spmc: Spmc) -> None:

@@ -55,6 +55,7 @@ const void *xen_timer_function(void);       /* of the next one, or NULL       */
 /* What Xen has queued for later that lies in this memory, or NULL. */
 const char *xen_queued_in(const void *start, size_t size);
 bool xen_irq_requested(unsigned int irq, unsigned int cpu);
+int xen_irq_type(unsigned int irq);           /* as last set, or -1             */
 
 #pragma GCC visibility pop
 
