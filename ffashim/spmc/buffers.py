@@ -6,7 +6,7 @@ from __future__ import annotations
 from ffashim.descriptors import CompositeRegion, DescriptorError, EndpointRxTx
 from ffashim.ffa import FFA, HYPERVISOR_ID, ID_SECURE, PAGE_SIZE, V1_0, V1_1, FfaError
 from ffashim.spmc.replies import OK, Regs, error
-from ffashim.spmc.state import Buffers, Range
+from ffashim.spmc.state import OWN_BUFFERS, OWN_RX, Buffers, Range
 from ffashim.spmc.topic import Abis, Topic
 
 _INVALID = error(FfaError.INVALID_PARAMETERS)
@@ -46,6 +46,7 @@ class BufferAbis(Topic):
             return _DENIED
         else:
             state.hypervisor = Buffers((Range(tx, pages),), (Range(rx, pages),))
+            state.ended -= {OWN_BUFFERS}
             return OK
         return _INVALID
 
@@ -113,9 +114,11 @@ class BufferAbis(Topic):
         if vm_id == HYPERVISOR_ID:
             if state.hypervisor is None:
                 # Xen unmaps after a failed RXTX_MAP, too.
-                spmc.note("rxtx-unmap", "RXTX_UNMAP: the hypervisor has no buffers (13.7)")
+                say = spmc.bookkeeping if OWN_BUFFERS in state.ended else spmc.note
+                say("rxtx-unmap", "RXTX_UNMAP: the hypervisor has no buffers (13.7)")
                 return _INVALID
             state.hypervisor = None
+            state.ended |= {OWN_BUFFERS}
             return OK
         if vm_id not in state.buffers:
             spmc.bookkeeping("rxtx-unmap", f"RXTX_UNMAP: VM {vm_id} has no buffers (13.7)")
@@ -135,8 +138,10 @@ class BufferAbis(Topic):
             return _INVALID
         if buffers.held:
             # Not the hypervisor's fault if it was the SPMC that filled it.
+            if buffers.acquired:
+                spmc.bookkeeping("rx", f"RX_ACQUIRE: VM {vm_id}'s RX was acquired before (13.4)")
             return _DENIED
-        state.buffers[vm_id] = Buffers(buffers.tx, buffers.rx, held=True)
+        state.buffers[vm_id] = Buffers(buffers.tx, buffers.rx, held=True, acquired=True)
         return OK
 
     def rx_release(self, x: Regs) -> Regs:
@@ -146,9 +151,12 @@ class BufferAbis(Topic):
         if vm_id == HYPERVISOR_ID:
             own = state.hypervisor
             if own is None or not own.held:
-                spmc.note("rx", "RX_RELEASE: the hypervisor does not hold its RX (13.5)")
+                # Nor need it know whether a request that failed has filled RX.
+                say = spmc.bookkeeping if OWN_RX in state.ended else spmc.note
+                say("rx", "RX_RELEASE: the hypervisor does not hold its RX (13.5)")
                 return _DENIED
             state.hypervisor = Buffers(own.tx, own.rx)
+            state.ended |= {OWN_RX}
             return OK
         buffers = state.buffers.get(vm_id)
         if buffers is None:

@@ -18,7 +18,7 @@ from ffashim.ffa import (
     Version,
 )
 from ffashim.spmc.replies import OK, UNKNOWN, Regs, error, registers, success
-from ffashim.spmc.state import Buffers
+from ffashim.spmc.state import OWN_RX, Buffers
 from ffashim.spmc.topic import Abis, Topic
 
 FILL = b"\xa5"
@@ -128,6 +128,7 @@ class DiscoveryAbis(Topic):
             return error(FfaError.INVALID_PARAMETERS)
         if flags:
             return success(len(found))
+        state.ended -= {OWN_RX}  # whether it fills RX or fails
         own = state.hypervisor
         if own is None:
             spmc.bookkeeping("rx", "PARTITION_INFO_GET without RX/TX buffers (13.8)")

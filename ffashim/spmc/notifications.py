@@ -86,6 +86,7 @@ class NotificationAbis(Topic):
             return _DENIED
         spmc.saw(vm_id)
         self.state.bitmaps[vm_id] = Bitmaps(vcpus)
+        self.state.ended -= {("bitmap", vm_id)}
         return OK
 
     def bitmap_destroy(self, x: Regs) -> Regs:
@@ -94,12 +95,14 @@ class NotificationAbis(Topic):
         maps = self.state.bitmaps.get(vm_id)
         if maps is None:
             # Xen destroys without looking whether creation succeeded.
-            spmc.note("bitmap", f"BITMAP_DESTROY: VM {vm_id} has none (17.2)")
+            say = spmc.bookkeeping if ("bitmap", vm_id) in self.state.ended else spmc.note
+            say("bitmap", f"BITMAP_DESTROY: VM {vm_id} has none (17.2)")
             return _DENIED
         if maps.any_pending:
             spmc.note("bitmap", f"BITMAP_DESTROY: VM {vm_id} has notifications pending (17.2)")
             return _DENIED
         del self.state.bitmaps[vm_id]
+        self.state.ended |= {("bitmap", vm_id)}
         return OK
 
     def bind(self, x: Regs) -> Regs:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from ffashim.ffa import Version
+from ffashim.ffa import HYPERVISOR_ID, Version
 from ffashim.spmc.replies import Regs
 
 if TYPE_CHECKING:
@@ -41,11 +41,15 @@ class Range(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """One RX/TX pair as registered with the SPMC (7.2.2). `held`: its owner may read RX."""
+    """One RX/TX pair as registered with the SPMC (7.2.2).
+
+    `held`: its owner may read RX. `acquired`: the hypervisor has taken RX to fill it (13.4).
+    """
 
     tx: tuple[Range, ...]
     rx: tuple[Range, ...]
     held: bool = False
+    acquired: bool = False
 
 
 class Share(NamedTuple):
@@ -111,9 +115,17 @@ class Running(NamedTuple):
     interrupts: int
 
 
+OWN_BUFFERS, OWN_RX = ("buffers", HYPERVISOR_ID), ("RX", HYPERVISOR_ID)
+"""What of the hypervisor's can have ended: see `State.ended`."""
+
+
 @dataclass(slots=True)
 class State:
-    """What an SPMC remembers between two SMCs."""
+    """What an SPMC remembers between two SMCs.
+
+    `ended`: what the hypervisor has given up, and not got since, by kind and endpoint. Giving it up
+    again is an error, whereas it need not remember what it never got.
+    """
 
     negotiated: Version | None
     abis: Mapping[int, Handler]
@@ -132,6 +144,7 @@ class State:
     created: frozenset[tuple[int, int]]
     destroyed: frozenset[tuple[int, int]]
     seen: frozenset[int]
+    ended: frozenset[tuple[str, int]]
     tag: int
     rules: dict[int, tuple[Rule, ...]]
     overridden: bool

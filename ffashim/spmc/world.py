@@ -175,6 +175,7 @@ class Spmc:
             created=frozenset(),
             destroyed=frozenset(),
             seen=frozenset(),
+            ended=frozenset(),
             tag=tag,
             rules={},
             overridden=False,

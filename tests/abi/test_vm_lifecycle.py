@@ -14,6 +14,7 @@ from ffashim.defects.memory import KEEPS_SHARES
 from ffashim.defects.notifications import KEEPS_BITMAP
 from ffashim.ffa import MSG_FLAG_FRAMEWORK, FrameworkMessage, PartitionProperty
 from ffashim.spmc import script
+from ffashim.spmc.replies import Regs
 from ffashim.testing import boot_with, boot_without
 from ffashim.traffic import (
     SP,
@@ -319,6 +320,20 @@ def test_a_guest_may_die_with_notifications_pending(xen: Machine, spmc: Spmc) ->
     vm.destroy()
     assert not spmc.residue(vm.id)
     assert xen.create_vm(domid=vm.domid)
+
+
+@pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
+@KEEPS_BITMAP.mark
+def test_a_guest_may_die_while_a_partition_goes_on_notifying(xen: Machine, spmc: Spmc) -> None:
+    vm = guest(xen, buffers=False)
+    assert bind(vm, BITS).ok
+
+    def notify(_x: Regs) -> None:
+        spmc.notifications.notify(SP, vm.id, BITS, delay=True)
+
+    spmc.on(FFA.NOTIFICATION_BITMAP_DESTROY).call(notify, times=3)
+    vm.destroy()
+    assert not spmc.residue(vm.id)
 
 
 def test_a_dead_guest_is_not_interrupted(xen: Machine, spmc: Spmc) -> None:

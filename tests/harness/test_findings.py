@@ -168,7 +168,12 @@ def test_a_fix_mends_what_the_reproducer_shows(
     assert text
     reproducer = tmp_path / "test_reproducer.py"
     reproducer.write_text(text)
-    command = [sys.executable, "-m", "pytest", "-q", *tree_option, f"--patch={patch}"]
+    # A fix may stand on another one, which the finding names first.
+    linked = list(dict.fromkeys(re.findall(r"\]\(([\w.-]+\.patch)\)", file.read_text())))
+    below = [each for each in linked[: linked.index(patch.name)] if OTHERS_FIX.match(each)]
+    stack = [*below, patch.name] if OTHERS_FIX.match(patch.name) else [patch.name]
+    patches = [f"--patch={FINDINGS / each}" for each in stack]
+    command = [sys.executable, "-m", "pytest", "-q", *tree_option, *patches]
     done = subprocess.run(
         [*command, str(reproducer)],
         cwd=tmp_path,

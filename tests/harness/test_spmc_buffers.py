@@ -66,8 +66,19 @@ def test_own_buffers_can_be_unmapped_and_mapped_again(host: FlatHost) -> None:
     assert host.smc(FFA.RXTX_UNMAP)[0] == FFA.SUCCESS_32
     assert host.smc(FFA.RXTX_MAP_32, 0x8000, 0x9000, 1)[0] == FFA.SUCCESS_32
     assert not rules(host)
+
+
+def test_own_buffers_are_unmapped_once(host: FlatHost) -> None:
     host.smc(FFA.RXTX_UNMAP)
     assert error_code(host.smc(FFA.RXTX_UNMAP)[2]) is FfaError.INVALID_PARAMETERS
+    assert rules(host) == ["rxtx-unmap"]
+
+
+def test_own_buffers_that_were_never_mapped_may_be_unmapped() -> None:
+    host = FlatHost(Spmc())
+    host.smc(FFA.VERSION, 0x1_0002)
+    assert error_code(host.smc(FFA.RXTX_UNMAP)[2]) is FfaError.INVALID_PARAMETERS
+    assert not rules(host)
     assert [n.rule for n in host.spmc.notes] == ["rxtx-unmap"]
 
 
@@ -138,9 +149,15 @@ def test_a_vms_buffers_cannot_be_mapped_without_a_tx_to_describe_them_in() -> No
 def test_rx_passes_from_the_spmc_to_the_vm_and_back(host: FlatHost) -> None:
     map_vm(host)
     assert host.smc(FFA.RX_ACQUIRE, VM)[0] == FFA.SUCCESS_32
-    assert error_code(host.smc(FFA.RX_ACQUIRE, VM)[2]) is FfaError.DENIED
     assert host.smc(FFA.RX_RELEASE, VM)[0] == FFA.SUCCESS_32
     assert not rules(host)
+
+
+def test_rx_that_the_hypervisor_has_acquired_is_not_to_be_acquired_again(host: FlatHost) -> None:
+    map_vm(host)
+    host.smc(FFA.RX_ACQUIRE, VM)
+    assert error_code(host.smc(FFA.RX_ACQUIRE, VM)[2]) is FfaError.DENIED
+    assert rules(host) == ["rx"]
 
 
 def test_a_release_on_behalf_of_a_vm_that_does_not_hold_rx_is_denied_and_noted(
@@ -158,10 +175,17 @@ def test_rx_of_a_vm_without_buffers_is_a_violation(host: FlatHost, fid: FFA) -> 
     assert rules(host) == ["rx"]
 
 
-def test_releasing_an_own_rx_that_is_not_held_is_denied_and_noted(host: FlatHost) -> None:
+def test_an_own_rx_that_was_never_filled_may_be_released(host: FlatHost) -> None:
     assert error_code(host.smc(FFA.RX_RELEASE)[2]) is FfaError.DENIED
     assert not rules(host)
     assert [n.rule for n in host.spmc.notes] == ["rx"]
+
+
+def test_an_own_rx_is_released_once(host: FlatHost) -> None:
+    host.smc(FFA.PARTITION_INFO_GET)
+    assert host.smc(FFA.RX_RELEASE)[0] == FFA.SUCCESS_32
+    assert error_code(host.smc(FFA.RX_RELEASE)[2]) is FfaError.DENIED
+    assert rules(host) == ["rx"]
 
 
 def test_a_tolerated_rule_is_only_a_note() -> None:
