@@ -207,6 +207,8 @@ def _lines(given: Sequence[str] | None) -> dict[str, set[int]]:
             raise UsageError(f"--lines {item}: not NAME:A-B,C; write for instance ffa_shm.c:10-20")
         for each in ranges.split(","):
             first, _, last = each.partition("-")
+            if last and int(last) < int(first):
+                raise UsageError(f"--lines {item}: {each} ends before it begins")
             result.setdefault(name, set()).update(range(int(first), int(last or first) + 1))
     return result
 

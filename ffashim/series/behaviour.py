@@ -106,30 +106,32 @@ def _of_guests(seen: Seen) -> tuple[object, ...]:
 
 
 def _difference(index: int, before: Seen, after: Seen) -> Difference:
-    kind, what = SEEN, "what is sent or left behind that must not be"
+    one, other = (Counter(each.smcs) for each in (before, after))
     if before.end != after.end:
-        what = _ends(before.end, after.end)
-    elif before.reply != after.reply:
+        parts = [_ends(before.end, after.end)]
+    else:
+        parts = [*_aspects(before, after), *([_smcs(one, other)] if one != other else [])]
+    if parts:
+        return Difference(index, subject(before.step), "; ".join(parts), SEEN, before, after)
+    kind, what = SEEN, "what is sent or left behind that must not be"
+    if before.smcs != after.smcs:
+        kind, what = ORDER, "the SPMC sees the same in another order"
+    return Difference(index, subject(before.step), what, kind, before, after)
+
+
+def _aspects(before: Seen, after: Seen) -> Iterator[str]:
+    """Yield what guests see of a difference."""
+    if before.reply != after.reply:
         assert before.reply is not None
         assert after.reply is not None
-        what = _replies(before.reply, after.reply)
-    elif before.memory != after.memory:
-        what = _memory(before, after)
-    elif before.interrupts != after.interrupts:
+        yield _replies(before.reply, after.reply)
+    if before.memory != after.memory:
+        yield _memory(before, after)
+    if len(after.interrupts) != len(before.interrupts):
         more = len(after.interrupts) > len(before.interrupts)
-        fewer = len(after.interrupts) < len(before.interrupts)
-        what = (
-            "a guest is interrupted"
-            if more
-            else ("a guest is not interrupted" if fewer else "another interrupt")
-        )
-    elif before.smcs != after.smcs:
-        one, other = (Counter(each.smcs) for each in (before, after))
-        if one == other:
-            kind, what = ORDER, "the SPMC sees the same in another order"
-        else:
-            what = _smcs(one, other)
-    return Difference(index, subject(before.step), what, kind, before, after)
+        yield "a guest is interrupted" if more else "a guest is not interrupted"
+    elif before.interrupts != after.interrupts:
+        yield "another interrupt"
 
 
 def subject(step: Step | None) -> str:

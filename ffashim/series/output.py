@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -27,6 +28,8 @@ COLUMNS = {
 }
 """Kinds of tasks, and the column that each belongs to."""
 _HEADINGS = ("builds", "tests", "behaviour", "coverage", "mutants")
+_SILENCE = 15.0
+"""Seconds after which those who see no table, in a log, are told how far it is."""
 _COLOURS = {ERROR: "red", WARNING: "yellow", NOTE: "cyan"}
 RULES = {
     "builds": ("build", "warning"),
@@ -43,6 +46,8 @@ class Watch:
         self._done: Counter[tuple[int, str]] = Counter()
         self._wanted: Counter[tuple[int, str]] = Counter()
         self._known = 0
+        self._console = console
+        self._said = time.monotonic()
         self._live = Live(self._table(), console=console, transient=True, auto_refresh=False)
 
     def __enter__(self) -> Watch:
@@ -68,6 +73,11 @@ class Watch:
             self._done[task.about, column] += 1
         self._known += known
         self._live.update(self._table(), refresh=True)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._said >= _SILENCE:
+            self._said = now
+            told = f"{self._done.total()} of {self._wanted.total()} done, of what is known by now"
+            self._console.print(told, highlight=False)
 
     def _table(self) -> Table:
         table = _grid("commit", *_HEADINGS)
@@ -130,14 +140,17 @@ def cells(judgement: Judgement, colours: bool = True) -> list[str]:
     broken = len(judgement.of("test", "defect", "lost"))
     fixed = len(judgement.of("fixed"))
     parts = [*([f"{broken} worse"] if broken else []), *([f"{fixed} better"] if fixed else [])]
+    tested, compared = judgement.outcomes.total(), judgement.conversations
     marks = Counter(mark for of in judgement.margin.values() for mark in of.values())
     counted = sum(marks.values())
     fates = judgement.mutants
     noticed, survived = fates["noticed"], fates["survived"]
     return [
         painted(f"{len(builds)} worse" if builds else "ok", builds),
-        painted(", ".join(parts) or "same", [f for f in tests if f.rule != "fixed"]),
-        painted(f"{len(behaviour)} changed" if behaviour else "same", behaviour),
+        painted(", ".join(parts) or ("same" if tested else "-"),
+                [f for f in tests if f.rule != "fixed"]),
+        painted(f"{len(behaviour)} changed" if behaviour else "none seen" if compared else "-",
+                behaviour),
         painted(f"{counted - marks['missed']}/{counted}" if counted else "-",
                 judgement.of("coverage")),
         painted(f"{noticed}/{noticed + survived}" if noticed + survived else "-",
@@ -149,7 +162,7 @@ def _print_commit(judgement: Judgement, console: Console, total: int) -> None:
     commit = judgement.commit
     if not judgement.findings:
         return
-    console.print(f"\n[bold]{commit.number}/{total}[/] {escape(commit.name)}")
+    console.print(f"\n[bold]{commit.number}/{total} {escape(commit.subject)}[/]")
     for line in lines(judgement):
         console.print(f"  {line}")
     for finding in judgement.findings:
@@ -183,7 +196,7 @@ def stumble(judgement: Judgement, finding: Finding) -> str:
     """Say that who bisects stops at a commit."""
     commit = judgement.commit
     return (
-        f"not bisectable: commit {commit.number} ({commit.name}) breaks what commit "
+        f"not bisectable: commit {commit.number} ({commit.subject}) breaks what commit "
         f"{finding.mended} mends: {finding.title}"
     )
 

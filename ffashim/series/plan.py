@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
 from ffashim import loader
+from ffashim.errors import UsageError
 from ffashim.series import content, lines, tasks
 from ffashim.series.commits import Series
 from ffashim.series.tasks import Result, Task
@@ -120,6 +123,7 @@ class Plan:
             expect(wanted)
             return tasks.run(wanted, at_a_time, done)
 
+        self._require_tests(stage)
         first, draft = self.of_trees(), self.draft()
         results = stage([draft, *first])
         for task in first:
@@ -137,6 +141,19 @@ class Plan:
         for task in self.mutants(jobs):  # which runs so many processes itself
             self.found.mutants = stage([task], 1)[task.key]
         return self.found
+
+    def _require_tests(self, stage: Callable[[Sequence[Task]], Mapping[str, Result]]) -> None:
+        """Refuse a ``-k`` that selects nothing before anything is built."""
+        if (keyword := self._selected["keyword"]) is None:
+            return
+        tree = self.trees[0]
+        means = [content.identity(tree), keyword]
+        task = Task("selects", {"tree": subject(tree), "keyword": keyword}, means)
+        status = stage([task])[task.key].get("status")
+        if status == pytest.ExitCode.USAGE_ERROR:
+            raise UsageError(f"-k {keyword}: this is no expression of pytest's")
+        if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+            raise UsageError(f"-k {keyword}: no test of the suite is selected")
 
     # --- each tree by itself ----------------------------------------------------------------------
 

@@ -124,10 +124,11 @@ def _broken(plan: Plan, found: Results, number: int, same: Sequence[_Change]) ->
         detail = "\n".join([*(each.sentence for each in same), "", detail])
     else:
         told = f"{told} {how}"
+    again = first.name.partition("[")[0].rpartition("::")[2]
     return Finding(
         first.rule,
         ERROR,
-        f"{first.test['abi']}: {told}: {first.why}",
+        f"{first.test['abi']}: {told}: {first.why} (-k {again})",
         tuple(dict.fromkeys(name for each in same for name in each.where)),
         detail,
         file=f"tests/{first.name.partition('::')[0]}",

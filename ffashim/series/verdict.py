@@ -27,7 +27,7 @@ def judge(plan: Plan, found: Results) -> Verdict:
         judgement = Judgement(commit)
         judgement.outcomes = _outcomes(found, number)
         judgement.findings = [
-            *_builds(plan, found, number),
+            *(_errors(plan, found, number) or _builds(plan, found, number)),
             *_warnings(plan, found, number),
             *regressions.find(plan, found, number),
             *_behaviour(plan, found, judgement, number),
@@ -98,6 +98,35 @@ def _first_error(text: str) -> str:
     return found.rpartition("/xen/")[2] or found
 
 
+def _errors(plan: Plan, found: Results, number: int) -> list[Finding]:
+    """Return what compilers refuse: one finding, however many they are and say so."""
+    where: dict[str, None] = {}
+    said: list[Mapping[str, Any]] = []
+    for cc in plan.compilers:
+        ends = [found.compiles.get((n, cc), {}) for n in (number - 1, number)]
+        if "said" not in ends[0] or _refused(ends[0]):
+            continue  # nobody knows what is new
+        if new := _refused(ends[1]):
+            where.update(dict.fromkeys([cc, *(name for each in new for name in each["in"])]))
+            said += new
+    if not said:
+        return []
+
+    def there(later: int) -> bool:
+        return any(_refused(found.compiles.get((later, cc), {})) for cc in plan.compilers)
+
+    first = said[0]
+    lines_ = [f"{each['file']}:{each['line']}: error: {each['text']}" for each in said]
+    title = f"does not build: {first['file']}:{first['line']}: {first['text']}"
+    return [Finding("build", ERROR, title, tuple(where), "\n".join(dict.fromkeys(lines_)),
+                    file=first["file"], line=first["line"],
+                    mended=mended(plan, number, there))]  # fmt: skip
+
+
+def _refused(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in result.get("said", ()) if each["kind"] == "error"]
+
+
 def _warnings(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
     for cc in plan.compilers:
         ends = [found.compiles.get((n, cc), {}) for n in (number - 1, number)]
@@ -108,6 +137,8 @@ def _warnings(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
         old = Counter(_warned(each) for each in ends[0]["said"])
         for each in ends[1].get("said", ()):
             key = _warned(each)
+            if each["kind"] == "error":
+                continue
             if old[key]:
                 old[key] -= 1
                 continue
@@ -116,11 +147,10 @@ def _warnings(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
                 said = found.compiles.get((later, cc), {}).get("said", ())
                 return any(_warned(other) == key for other in said)
 
-            what = "does not compile" if each["kind"] == "error" else "warns"
             yield Finding(
-                "build" if each["kind"] == "error" else "warning",
+                "warning",
                 WARNING if _is_further(each["text"]) else ERROR,
-                f"{cc} {what}: {each['text']}",
+                f"{cc} warns: {each['text']}",
                 (cc, *each["in"]),
                 file=each["file"],
                 line=each["line"],

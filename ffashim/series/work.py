@@ -134,6 +134,14 @@ class Chosen:
             self.said.setdefault(report.nodeid, "\n".join(text)[:_SHOWN])
 
 
+def selects(tree: Given, keyword: str) -> Found:
+    """Tell by pytest's exit status whether ``-k`` selects any test of the suite."""
+    found = tree_of(tree)
+    arguments = [f"--xen={found.root}", "--collect-only", f"-k={keyword}"]
+    status, _ = suite.run(arguments, [Chosen(found)])
+    return {"status": int(status)}
+
+
 def tries(tree: Given, settings: Settings, cc: str, keyword: str | None, file: str | None) -> Found:
     """Run some tests, of a file or of the suite, on each configuration of a tree."""
     found = tree_of(tree)
@@ -274,6 +282,7 @@ def mutants(
 
 
 KINDS: Mapping[str, Callable[..., Found]] = {
+    "selects": selects,
     "compiles": compiles,
     "conformance": conformance,
     "tries": tries,

@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ffashim.errors import PatchError
 from ffashim.source import git, mail, selection, store
@@ -49,7 +50,9 @@ def apply(tree: Tree, files: Sequence[Path], progress: Progress) -> Tree:
     Raises PatchError, which names patch, file, hunk and line, if one does not apply, or if there is
     none that changes anything.
     """
-    return apply_patches(tree, [patch for file in files for patch in read(file)], progress)
+    read_ = [read(file) for file in files]
+    patched = apply_patches(tree, [patch for each in read_ for patch in each.patches], progress)
+    return replace(patched, notes=(*patched.notes, *(n for each in read_ for n in each.notes)))
 
 
 def apply_patches(tree: Tree, patches: Sequence[Patch], progress: Progress) -> Tree:
@@ -146,7 +149,14 @@ def _some(names: Sequence[str], separator: str = ", ") -> str:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def read(file: Path) -> list[Patch]:
+class Reading(NamedTuple):
+    """What a file or directory holds. notes: what of it was not taken, and why."""
+
+    patches: Sequence[Patch]
+    notes: Sequence[str] = ()
+
+
+def read(file: Path) -> Reading:
     """Return the patches in a diff, a mail, a mailbox, or a directory of ``*.patch`` files.
 
     A series in a mailbox is read as `mail.read` does: whole, its newest version, in the order that
@@ -155,31 +165,37 @@ def read(file: Path) -> list[Patch]:
     """
     file = file.expanduser()
     if file.is_dir():
-        found = [patch for member in sorted(file.glob("*.patch")) for patch in _read_file(member)]
+        members = [_read_file(member) for member in sorted(file.glob("*.patch"))]
+        found = Reading(
+            [patch for each in members for patch in each.patches],
+            [note for each in members for note in each.notes],
+        )
         complaint = (
             f"{file} holds no *.patch file with a diff in it. Give a diff, the output of git "
             "format-patch, an mbox of a series, or a directory of *.patch files."
         )
     else:
         found = _read_file(file)
-        complaint = "" if found else mail.no_patch(file, file.read_bytes())
-    if not found:
+        complaint = "" if found.patches else mail.no_patch(file, file.read_bytes())
+    if not found.patches:
         raise PatchError(complaint)
     return found
 
 
-def _read_file(file: Path) -> list[Patch]:
+def _read_file(file: Path) -> Reading:
     try:
         # Xen has no file with CRLF line ends; patches get them in the mail.
         content = file.read_bytes().replace(b"\r\n", b"\n")
     except OSError as error:
         raise PatchError(f"cannot read the patch {file}: {error.strerror}") from error
     if not mail.is_mail(content):
-        return [Patch(file.name, content)] if mail.is_diff(content) else []
+        return Reading([Patch(file.name, content)] if mail.is_diff(content) else [])
     found: Sequence[mail.Mail] = [each for each in mail.mails(file, content) if each.diff]
+    notes: Sequence[str] = ()
     if len(found) > 1:  # one alone may well be of a series
-        found = mail.read(file, content).patches
-    return [Patch(f"{file.name}: {each.subject}", each.diff) for each in found]
+        posting = mail.read(file, content)
+        found, notes = posting.patches, posting.notes
+    return Reading([Patch(f"{file.name}: {each.subject}", each.diff) for each in found], notes)
 
 
 # --- applying ------------------------------------------------------------------------------------

@@ -137,6 +137,15 @@ def test_a_mailbox_that_lacks_a_patch_of_its_series_is_refused(
         resolve(f"{repository}@base", [file])
 
 
+def test_the_notes_of_a_tree_tell_which_version_of_a_series_was_taken(
+    repository: Path, tmp_path: Path
+) -> None:
+    old = git(repository, "format-patch", "--stdout", "--numbered", "base..master")
+    new = git(repository, "format-patch", "--stdout", "--numbered", "-v2", "base..master")
+    tree = resolve(f"{repository}@base", [write(tmp_path, f"{old}\n{new}", "thread.mbox")])
+    assert tree.notes == ("thread.mbox holds v1 too; v2 is taken",)
+
+
 def test_one_patch_of_a_series_alone_is_applied(repository: Path, tmp_path: Path) -> None:
     mails = git(repository, "format-patch", "--stdout", "--numbered", "base..master")
     first = mails.split("\nFrom ", 1)[0]

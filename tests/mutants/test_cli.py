@@ -63,6 +63,7 @@ def test_a_sample_is_the_same_each_time_and_another_with_another_seed(tree: Tree
         (["--lines", "ffa.c"], "not NAME:A-B,C"),
         (["--lines", "ffa.c:one"], "not NAME:A-B,C"),
         (["--lines", "ffa.c:1"], "no mutant was selected"),
+        (["--lines", "ffa.c:5,500-100"], "500-100 ends before it begins"),
         (["--again", "/nowhere/report.json"], "cannot be read"),
         (["--json", "/nowhere/report.json"], "cannot be written"),
     ],

@@ -49,6 +49,12 @@ def found(before: list[Seen], after: list[Seen]) -> list[tuple[int, str, str]]:
         (step(), step(ONE), "the SPMC sees also FFA_RX_RELEASE"),
         (step(THREE), step(), "the SPMC sees no FFA_RUN"),
         (step(ONE), step(TWO), "the SPMC sees with other registers FFA_RX_RELEASE"),
+        (
+            step(),
+            step(ONE, reply=NEXT, interrupts=((2, 0, 8),)),
+            "FFA_SUCCESS_32 with another x2; a guest is interrupted; the SPMC sees also "
+            "FFA_RX_RELEASE",
+        ),
     ],
 )
 def test_what_a_guest_or_the_spmc_sees_is_told_in_words(

@@ -34,6 +34,18 @@ def test_an_option_of_no_commit_is_refused(repo: Repo) -> None:
 
 
 @pytest.mark.parametrize(
+    ("keyword", "told"),
+    [("nosuch", "-k nosuch: no test of the suite is selected"), ("a (", "no expression")],
+)
+def test_a_keyword_that_selects_nothing_is_refused_before_anything_is_built(
+    repo: Repo, keyword: str, told: str
+) -> None:
+    repo.edit("(#include)", r"/* changed */\n\1")
+    repo.commit("Change it")
+    refused(told, "series", f"{repo.path}@HEAD~1..", "-k", keyword)
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["series", "/nowhere"], "there is no /nowhere"),

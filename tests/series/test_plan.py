@@ -75,7 +75,8 @@ def test_what_is_known_is_not_done_again(judged: tuple[Verdict, Plan]) -> None:
 
     fresh = Plan(work.series, {"FFA_VM_TO_VM": "n"}, "cc", ["cc"], SMALL, "test_id_get")
     fresh.run(2, done)
-    assert {kind for kind, _ in again} == {"conversations", "conformance", "compiles", "compares"}
+    kinds = {"selects", "conversations", "conformance", "compiles", "compares"}
+    assert {kind for kind, _ in again} == kinds
     assert all(known for _, known in again)
 
 

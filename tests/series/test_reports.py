@@ -161,7 +161,7 @@ def test_the_mail_fits_into_72_columns_and_tells_the_worst_first(
     text = "\n".join(lines)
     assert "3 commits: not sound: see 1" in text
     assert text.index("error: FFA_ID_GET") < text.index("warning: line 3") < text.index("note: FFA")
-    assert "not bisectable: commit 1 (0001-Change.patch)" in " ".join(text.split())
+    assert "not bisectable: commit 1 (xen/arm: ffa: Change <1>)" in " ".join(text.split())
 
 
 def test_json_holds_each_finding_with_its_commit(verdict: Verdict, tmp_path: Path) -> None:
@@ -220,6 +220,29 @@ def test_while_it_runs_the_table_tells_how_much_of_each_commit_is_done(verdict: 
     assert any(row[:2] == ["base", "1/1"] for row in rows)
     assert any("1/2" in row for row in rows)
     assert "1 results were known" in out.getvalue()
+
+
+def test_where_there_is_no_table_it_is_told_now_and_then_how_far_it_is(
+    verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(0, 1000, 10))
+    monkeypatch.setattr("ffashim.series.output.time.monotonic", lambda: next(times))
+    out = StringIO()
+    wanted = [Task("compiles", {}, [], number) for number in (0, 1, 1)]
+    with output.Watch(verdict.series, Console(file=out, width=100)) as watch:
+        watch.expect(wanted)
+        for task in wanted:
+            watch.done(task, {}, False)
+    said = [line for line in out.getvalue().splitlines() if line.endswith("known by now")]
+    assert said == ["2 of 3 done, of what is known by now"]
+
+
+def test_a_commit_that_was_not_built_is_not_said_to_be_the_same(verdict: Verdict) -> None:
+    commit = verdict.judgements[0].commit
+    refused = Finding("build", "error", "does not build: f.c:1: no")
+    assert output.cells(Judgement(commit, [refused]), colours=False)[:3] == ["1 worse", "-", "-"]
+    tested = Judgement(commit, [], Counter(passed=1), 40)
+    assert output.cells(tested, colours=False)[:3] == ["ok", "same", "none seen"]
 
 
 def test_a_diff_knows_the_numbers_of_its_lines() -> None:

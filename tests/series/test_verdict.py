@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -36,13 +37,13 @@ def ran(outcome: str, reason: str = "", error: str = "") -> dict[str, Any]:
     return {"error": error, "tests": {} if error else {TEST: test}}
 
 
-def verdict(found: Results, *messages: str) -> Verdict:
+def verdict(found: Results, *messages: str, compilers: Sequence[str] = ("gcc",)) -> Verdict:
     """Judge a series of such commit messages, in one configuration, by these results."""
     changes = series(*(messages or ("", "", "")))
     plan = SimpleNamespace(
         series=changes,
         trees=changes.trees,
-        compilers=["gcc"],
+        compilers=compilers,
         owners={},
         notes=[],
         variants=lambda tree: [{}],
@@ -154,6 +155,29 @@ def test_only_a_warning_that_was_not_there_counts_wherever_its_line_has_gone() -
     judged = verdict(found)
     told = [(number, f.title) for number, j in enumerate(judged.judgements, 1) for f in j.findings]
     assert told == [(2, "gcc warns: new"), (3, "gcc warns: old")]
+
+
+def test_what_two_compilers_refuse_is_one_finding_with_all_that_they_say() -> None:
+    def said(*texts: str) -> dict[str, Any]:
+        return {"said": [{"kind": "error", "file": "xen/f.c", "line": n, "text": text,
+                          "in": ["DEBUG=y"]} for n, text in enumerate(texts, 7)]}  # fmt: skip
+
+    broken = ran("", error="xen/f.c:7: error: no such field")
+    found = of_tests(ran("passed"), broken, broken, ran("passed"))
+    for number, refused in enumerate((False, True, True, False)):
+        found.compiles[number, "gcc"] = said("no such field", "nor this") if refused else said()
+        found.compiles[number, "clang"] = said("no field of that name") if refused else said()
+    judged = verdict(found, compilers=("gcc", "clang"))
+    assert findings(judged) == [(1, "build", ERROR, 3)]
+    (finding,) = judged.judgements[0].findings
+    assert finding.title == "does not build: xen/f.c:7: no such field"
+    assert finding.where == ("gcc", "DEBUG=y", "clang")
+    assert finding.detail.splitlines() == [
+        "xen/f.c:7: error: no such field",
+        "xen/f.c:8: error: nor this",
+        "xen/f.c:7: error: no field of that name",
+    ]
+    assert len(judged.stumbles) == 1
 
 
 def test_without_a_word_on_the_tree_before_no_warning_is_new() -> None:
