@@ -109,7 +109,10 @@ def check(
         if warnings:
             table["warnings"] = [asdict(each) for each in said]
         json_file.write_text(json.dumps(table, indent=2) + "\n")
-    if report.failed(results) or (said and (patch or baseline)):
+    new = len(said) if patch or baseline else 0
+    if new:
+        print(f"failed: {new} warning{'' if new == 1 else 's'} on changed lines, told first")
+    if report.failed(results) or new:
         raise typer.Exit(1)
 
 

@@ -93,3 +93,5 @@ def test_the_exit_status_tells_of_a_warning_on_a_changed_line(
     where = "on changed lines" if patched else "in ffa*.c and ffa*.h"
     assert lines[0].endswith(f": 1 warning of {' and '.join(lint.compilers())} {where}")
     assert lines[1] == "  xen/arch/arm/tee/ffa.c:7: it is odd [-Wodd] (gcc, clang)"
+    # The suite's table stands between the two.
+    assert (lines[-1] == "failed: 1 warning on changed lines, told first") is patched
