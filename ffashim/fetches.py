@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffashim.ffa import FFA, V1_1, V1_2, Version
 from ffashim.memory import PAGE
-from ffashim.symbols import Place
+from ffashim.symbols import Place, of_xen
 
 if TYPE_CHECKING:
     from ffashim.machine import Machine
@@ -57,11 +57,7 @@ class Access:
     @property
     def chain(self) -> tuple[Place, ...]:
         """Where Xen makes the access, and who called that, innermost first."""
-        places = self.machine.told.places(self._frames)
-        # The machine's string functions stand in for Xen's.
-        while len(places) > 1 and places[0].file.startswith("stubs/"):
-            del places[0]
-        return tuple(places)
+        return tuple(of_xen(self.machine.told.places(self._frames)))
 
     @property
     def place(self) -> Place:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -44,6 +46,14 @@ def shorten(path: str) -> str:
     if "/stubs/" in path:
         return "stubs/" + path.rpartition("/stubs/")[2]
     return path
+
+
+def of_xen(places: Sequence[Place]) -> Sequence[Place]:
+    """Return a way, innermost first, without the machine's own functions at its start: not
+    optimised, they are not inlined into Xen's.
+    """
+    ours = itertools.takewhile(lambda place: place.file.startswith("stubs/"), places[:-1])
+    return places[sum(1 for _ in ours) :]
 
 
 class Symbols:

@@ -11,7 +11,7 @@ from ffashim.alarms import FROM_C, Alarm
 from ffashim.faults import Lock, Report, XenFault
 from ffashim.ffa import fid_name
 from ffashim.loader import Extension
-from ffashim.symbols import Place, shorten, symbols
+from ffashim.symbols import Place, of_xen, shorten, symbols
 
 _JOBS = (
     "boot",
@@ -146,6 +146,6 @@ class Told:
         if taken.outer.lock:
             outer = self.lock(0, taken.outer)
             told += f", inside of {outer.name} ({outer.mode}), taken at {outer.where}"
-        frames = self.places([taken.frame[n] for n in range(taken.frames)])
+        frames = of_xen(self.places([taken.frame[n] for n in range(taken.frames)]))
         steps = [f"  {place}" for place in frames]
         return "\n".join([f"{call_name(taken.call)}{told}", *steps])

@@ -30,9 +30,9 @@ UPPER = 0xA5A5_A5A5_0000_0000
 """What a guest may leave in the upper half of a register that a call of 32 bits uses."""
 
 
-def guest(machine: Machine, *, buffers: bool = True, bits: int = 64) -> Vm:
+def guest(machine: Machine, *, buffers: bool = True, bits: int = 64, vcpus: int = 1) -> Vm:
     """A guest of the highest version."""
-    vm = machine.create_vm(bits=bits)
+    vm = machine.create_vm(bits=bits, vcpus=vcpus)
     vm.negotiate(str(capabilities.highest_version(machine)))
     if buffers:
         vm.map_rxtx()

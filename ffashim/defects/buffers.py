@@ -7,12 +7,25 @@ from ffashim.alarms import AlarmKind
 from ffashim.defects import Defect, crashes
 from ffashim.faults import XenMemory
 from ffashim.ffa import FFA, PAGE_SIZE, FfaError
+from ffashim.interleavings import SITUATIONS, Scene, clashes
 from ffashim.machine import Machine
 from ffashim.testing import boot_with
 from ffashim.traffic import SP, guest
 
 _LAST_PAGE = (1 << 64) - PAGE_SIZE
 """Where no guest has memory."""
+
+
+def _unlocked(machine: Machine) -> bool:
+    scene = Scene(machine, SITUATIONS[0])
+    unmaps = next(each for each in scene.outers() if each.fid == FFA.RXTX_UNMAP)
+    return any(clash.inner.fid == FFA.RXTX_UNMAP for clash in clashes(scene, unmaps))
+
+
+UNLOCKED = Defect(
+    "two vCPUs unmap the same buffers at once, or unmap TX that the other one's call reads",
+    _unlocked,
+)
 
 
 def _maps(machine: Machine, offset: int = 0, pages: int = 1, rx: int | None = None) -> bool:

@@ -11,7 +11,7 @@ from ffashim.descriptors import decode_partition_infos
 from ffashim.ffa import FFA, PARTITION_INFO_COUNT_ONLY, V1_0, V1_1, FfaError, Version
 from ffashim.machine import DomainError, Machine
 from ffashim.spmc import SecurePartition, Spmc
-from ffashim.testing import boot_with, described, populate, secure_partitions
+from ffashim.testing import at_each_point, boot_with, described, populate, secure_partitions
 from ffashim.vm import Vm
 
 
@@ -19,6 +19,28 @@ def _guest(machine: Machine, version: Version = V1_1) -> Vm:
     vm = machine.create_vm(str(version))
     vm.map_rxtx()
     return vm
+
+
+# --- who comes and goes meanwhile ---------------------------------------------------------------
+
+
+def _sees_half_a_change(machine: Machine) -> bool:
+    caller, other = populate(machine, 5, 2), machine.create_vm("1.1")
+    ask = caller.partition_info_get_regs
+    start, before = machine.snapshot(), ask()
+    other.destroy()
+    after = ask()
+    machine.restore(start)
+    return any(
+        seen not in (before, after) and seen.error is not FfaError.RETRY
+        for _, seen in at_each_point(machine, other.destroy, ask)
+    )
+
+
+SEES_HALF_A_CHANGE = Defect(
+    "count and tag are read without the lock: a new count comes with the old tag",
+    _sees_half_a_change,
+)
 
 
 # --- the answer ----------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from typing import Any
 from ffashim.defects import Defect, crashes
 from ffashim.ffa import FFA, MSG_FLAG_FRAMEWORK, FfaError, FrameworkMessage
 from ffashim.machine import Machine, Points
+from ffashim.reply import Reply
 from ffashim.spmc.replies import interrupt
-from ffashim.testing import lock_up
+from ffashim.testing import at_each_point, lock_up
 from ffashim.traffic import SP, direct, guest, message, send2
 
 # --- direct requests -----------------------------------------------------------------------------
@@ -122,6 +123,23 @@ def _guests_deadlock(machine: Machine) -> bool:
         if lock_up(calls):
             return True
     return False
+
+
+def send_to_the_dying(machine: Machine) -> list[Reply]:
+    """Send a message; at each place where Xen can be left, the receiver is destroyed."""
+    vm, peer = guest(machine), guest(machine)
+    vm.tx.write(message(vm, peer.id, b"are you there?"))
+    calls = at_each_point(machine, lambda: vm.smc(FFA.MSG_SEND2), peer.destroy)
+    return [reply for reply, _ in calls]
+
+
+WRITES_TO_THE_DYING = Defect(
+    "writes to the receiver's RX after its teardown has unmapped it",
+    lambda machine: (
+        machine.extension.enabled("FFA_VM_TO_VM")
+        and crashes(send_to_the_dying, "/ffa_msg.c")(machine)
+    ),
+)
 
 
 GUESTS_DEADLOCK = Defect(

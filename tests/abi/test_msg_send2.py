@@ -6,16 +6,17 @@ from uuid import UUID
 
 import pytest
 
-from ffashim import FFA, Fetch, FfaError, Machine, Reply, Spmc, Vm, fetches
+from ffashim import FFA, Fetch, FfaError, Machine, Spmc, Vm, fetches
 from ffashim.alarms import AlarmKind
 from ffashim.defaults import CRYPTO, MAILBOX
-from ffashim.defects import crashes
 from ffashim.defects.buffers import HIDES_BUFFERS, KEEPS_FILLED_RX
 from ffashim.defects.messages import (
     GUESTS_DEADLOCK,
     PASSES_ON_NOTHING,
     PASSES_ON_WHAT_WRAPS,
     READS_MISSING_TX,
+    WRITES_TO_THE_DYING,
+    send_to_the_dying,
 )
 from ffashim.defects.notifications import TELLS_AN_OFFLINE_VCPU
 from ffashim.defects.versions import SERVES_WITHOUT_VERSION
@@ -404,22 +405,8 @@ def test_the_interrupt_goes_to_a_vcpu_that_is_online(xen: Machine, vm: Vm) -> No
     assert [i.vcpu for i in xen.virqs] == [1]
 
 
-def send_to_the_dying(machine: Machine) -> list[Reply]:
-    """Send a message; at each place where Xen can be left, the receiver is destroyed."""
-    vm, peer = guest(machine), guest(machine)
-    vm.tx.write(message(vm, peer.id, b"are you there?"))
-    calls = at_each_point(machine, lambda: vm.smc(FFA.MSG_SEND2), peer.destroy)
-    return [reply for reply, _ in calls]
-
-
 @between_vms
-@pytest.mark.known_defect(
-    lambda machine: (
-        machine.extension.enabled("FFA_VM_TO_VM")
-        and crashes(send_to_the_dying, "/ffa_msg.c")(machine)
-    ),
-    "writes to the receiver's RX after its teardown has unmapped it",
-)
+@WRITES_TO_THE_DYING.mark
 def test_the_receiver_may_die_meanwhile(xen: Machine) -> None:
     assert send_to_the_dying(xen)
 
