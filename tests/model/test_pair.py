@@ -9,7 +9,7 @@ from ffashim import FFA, FfaError, Machine
 from ffashim.defects.memory import KEEPS_SHARES
 from ffashim.descriptors import CompositeRegion, Constituent, MemoryAccess, MemoryTransaction
 from ffashim.ffa import Version
-from ffashim.model import Disagreement, Pair, pair, profile_of
+from ffashim.model import Disagreement, Pair, known_of, pair, profile_of
 from ffashim.model.lifecycle import PATIENCE
 from ffashim.model.reduce import reduced
 from ffashim.model.script import Script
@@ -101,7 +101,7 @@ def borrowed(both: Pair) -> tuple[Vm, int]:
 
 @KEEPS_SHARES.mark
 def test_a_guest_whose_memory_is_used_goes_once_it_is_given_back(xen: Machine) -> None:
-    both = Pair(xen)
+    both = Pair(xen, deviations=known_of(xen))
     vm, handle = borrowed(both)
     both.destroy(vm, used=True)
     both.advance(PATIENCE)
@@ -113,7 +113,7 @@ def test_a_guest_whose_memory_is_used_goes_once_it_is_given_back(xen: Machine) -
 
 @KEEPS_SHARES.mark
 def test_a_guest_that_stays_though_its_memory_is_free_is_a_disagreement(xen: Machine) -> None:
-    both = Pair(xen)
+    both = Pair(xen, deviations=known_of(xen))
     vm, handle = borrowed(both)
     both.destroy(vm, used=True)
     both.borrow(handle, back=True)
