@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ffashim.series.search import Probe
 
 EPILOG = options.epilog(
-    "ffashim bisect ~/src/xen@RELEASE-4.20.0..staging -k test_rx_can_be_released_once",
+    "ffashim bisect ~/src/xen@RELEASE-4.21.0..staging -k test_a_descriptor_longer_than_tx",
     "ffashim bisect ~/src/xen@HEAD~40.. test_mine.py",
     "ffashim bisect ~/src/xen@HEAD~40.. found/test_found_1a2b3c.py --config FFA_VM_TO_VM=y",
 )
