@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A call in the middle of another one: what comes of both must be what comes of one order of them.
 
-Two guests, of three vCPUs each, and a third that has not made its version final. A call of the
-first or the third is left at each of its switch points in turn, and another vCPU, of the same guest
-or of another, makes a call there. Answers and all that is left behind (memory, page references,
+A call is left at each of its switch points in turn, and another vCPU, of the same guest or of
+another, does something there. Answers and all that is left behind (memory, page references,
 interrupts, what the secure world holds, and what guests are answered afterwards) are compared with
-those of one call after the other. FF-A has no word for how a hypervisor orders calls, only for what
-each of them does: BUSY and RETRY are always allowed (13.1), and do what no call does.
+those of one after the other. Who is answered by BUSY or RETRY must have done nothing.
 
-The machine itself is the measure: what is wrong in both orders is not seen here.
+The machine itself is the measure: what is wrong in both orders is not seen here. Of a guest that
+dies meanwhile only that all calls return: when it is gone depends on who looks at it just then.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ffashim.errors import UsageError
 from ffashim.faults import XenFault
@@ -27,26 +26,69 @@ from ffashim.reply import Reply
 from ffashim.traffic import SP, bind, guest, handle_of, message, share, transaction, version_of
 from ffashim.vm import Vm
 
-PAGES = 12
-"""Of each guest's RAM: what is compared."""
-BITS = 1
+Registers = Sequence[int]
+Answers = tuple[Reply | None, Reply | None]
+"""Of the outer act and of the inner one; None where it was not taken, or is the end of a guest."""
+Traces = tuple[object, ...]
+"""All that is left behind, and what guests are answered then."""
+
 SITUATIONS = ("RX held", "no buffers", "a share", "a message to a guest", "notified")
-"""How things stand for both guests before the calls: see `Scene`."""
+"""How things stand for both guests before: see `Scene`."""
+_RAM = 12 * PAGE
+"""Of each guest: what is compared."""
+_BITS = 1
 _AGAIN = frozenset({FfaError.BUSY.w, FfaError.RETRY.w})
 
-Registers = Sequence[int]
-Outcome = tuple[object, ...]
-"""All that is left behind, and what guests are answered then."""
+
+def _calls(endpoint: int, base: int, length: int, handle: int) -> Mapping[str, Registers]:
+    """Return what a guest may call, by name. length: of what TX holds. handle: of a share."""
+    return {
+        _named(registers): registers
+        for registers in (
+            [FFA.ID_GET],
+            [FFA.VERSION, 0x1_0001],
+            [FFA.FEATURES, FFA.RXTX_MAP_64],
+            [FFA.RXTX_MAP_64, base + 8 * PAGE, base + 9 * PAGE, 1],
+            [FFA.RXTX_UNMAP],
+            [FFA.RX_RELEASE],
+            [FFA.PARTITION_INFO_GET],
+            [FFA.PARTITION_INFO_GET_REGS],
+            [FFA.PARTITION_INFO_GET_REGS, 0, 0, 5],
+            [FFA.MSG_SEND2],
+            [FFA.MEM_SHARE_64, length, length],
+            [FFA.MEM_RECLAIM, handle & 0xFFFF_FFFF, handle >> 32],
+            [FFA.NOTIFICATION_BIND, SP << 16 | endpoint, 0, _BITS << 1],
+            [FFA.NOTIFICATION_UNBIND, SP << 16 | endpoint, 0, _BITS],
+            [FFA.NOTIFICATION_GET, endpoint, 15],
+            [FFA.NOTIFICATION_INFO_GET_64],
+            [FFA.MSG_SEND_DIRECT_REQ_32, endpoint << 16 | SP, 0, 1],
+            [FFA.RUN, SP << 16],
+        )
+    }
+
+
+def _first_calls(base: int) -> Mapping[str, Registers]:
+    """Return calls by which a guest makes its version final, by name."""
+    calls: Sequence[Registers] = ([FFA.ID_GET], [FFA.RXTX_MAP_64, base, base + PAGE, 1])
+    return {f"{_named(each)} of a guest that makes its version final": each for each in calls}
+
+
+def _named(registers: Registers) -> str:
+    window = " from 5" if registers[0] == FFA.PARTITION_INFO_GET_REGS and registers[1:] else ""
+    return fid_name(registers[0]) + window
+
+
+OUTERS = (*_calls(0, 0, 0, 0), *_first_calls(0))
+"""Names of the calls that something is done in the middle of."""
 
 
 @dataclass(frozen=True)
 class Act:
-    """A call of one of the guests, or its end."""
+    """A call of one of the guests; without registers, its end."""
 
     who: Vm
     name: str
     registers: Registers = ()
-    """None: the guest is destroyed."""
 
     @property
     def fid(self) -> int:
@@ -63,7 +105,7 @@ class Act:
 
 @dataclass(frozen=True)
 class Clash:
-    """An outcome that neither order has. point: the switch point, from 0."""
+    """What comes of neither order. point: the switch point, from 0."""
 
     outer: Act
     inner: Act
@@ -74,137 +116,116 @@ class Clash:
         return f"{self.inner.name}, at switch point {self.point} of {self.outer.name}: {self.what}"
 
 
-@dataclass
 class Scene:
-    """The guests, in one of the situations. The machine must be booted."""
+    """Two guests of three vCPUs, for both of which things stand as a situation has it, and a third
+    that has not made its version final. The machine must be booted.
+    """
 
-    machine: Machine
-    situation: str
-    guests: list[Vm] = field(default_factory=list)
-    known: dict[Vm, dict[str, int]] = field(default_factory=dict)
+    def __init__(self, machine: Machine, situation: str) -> None:
+        self.machine = machine
+        self._first, self._second = (guest(machine, vcpus=3) for _ in range(2))
+        self._late = machine.create_vm(vcpus=2)
+        self._late.smc(FFA.VERSION, 0x1_0002)
+        pair = self._first, self._second
+        self._calls = {
+            vm: _calls(vm.id, vm.memory.base, *self._prepare(vm, other, situation))
+            for vm, other in (pair, pair[::-1])
+        }
+        self._start = machine.snapshot()
 
-    def __post_init__(self) -> None:
-        for _ in range(2):
-            vm = guest(self.machine, vcpus=3)
-            self.guests.append(vm)
-        for vm, other in (self.guests, self.guests[::-1]):
-            self.known[vm] = self._prepare(vm, other)
-        late = self.machine.create_vm(vcpus=2)
-        late.smc(FFA.VERSION, 0x1_0002)
-        self.guests.append(late)
-
-    def _prepare(self, vm: Vm, other: Vm) -> dict[str, int]:
-        base, handle = vm.memory.base, 0
-        lent, next_one = (transaction(vm, (base + n * PAGE, 1)) for n in (6, 7))
-        if self.situation == "a share" and (reply := share(vm, lent)).ok:
-            handle = handle_of(reply)
-        if self.situation == "a message to a guest":
-            data = message(vm, other.id, b"hello")
-        else:
-            data = next_one.encode(version_of(vm))
+    def _prepare(self, vm: Vm, other: Vm, situation: str) -> tuple[int, int]:
+        """Return the length of what is in TX, and the handle of what is shared."""
+        lent, more = (transaction(vm, (vm.memory.base + n * PAGE, 1)) for n in (6, 7))
+        shared = share(vm, lent) if situation == "a share" else None
+        to_guest = situation == "a message to a guest"
+        data = message(vm, other.id, b"hello") if to_guest else more.encode(version_of(vm))
         vm.tx.write(data)
-        if self.situation == "RX held":
+        if situation == "RX held":
             vm.smc(FFA.PARTITION_INFO_GET)
-        if self.situation == "no buffers":
+        if situation == "no buffers":
             vm.smc(FFA.RXTX_UNMAP)
-        if self.situation == "notified" and bind(vm, BITS).ok:
+        if situation == "notified" and bind(vm, _BITS).ok:
             with suppress(UsageError):  # a tree that has bound others
-                self.machine.spmc.notifications.notify(SP, vm.id, BITS)
-        return {"length": len(data), "handle": handle}
+                self.machine.spmc.notifications.notify(SP, vm.id, _BITS)
+        return len(data), handle_of(shared) if shared is not None and shared.ok else 0
 
-    def calls(self, vm: Vm) -> Mapping[str, Registers]:
-        """Return what a guest may call, by name."""
-        base, length, handle = vm.memory.base, *self.known[vm].values()
-        plain: list[Registers] = [
-            [FFA.ID_GET],
-            [FFA.VERSION, 0x1_0001],
-            [FFA.FEATURES, FFA.RXTX_MAP_64],
-            [FFA.RXTX_MAP_64, base + 8 * PAGE, base + 9 * PAGE, 1],
-            [FFA.RXTX_UNMAP],
-            [FFA.RX_RELEASE],
-            [FFA.PARTITION_INFO_GET],
-            [FFA.PARTITION_INFO_GET_REGS],
-            [FFA.PARTITION_INFO_GET_REGS, 0, 0, 5],
-            [FFA.MSG_SEND2],
-            [FFA.MEM_SHARE_64, length, length],
-            [FFA.MEM_RECLAIM, handle & 0xFFFF_FFFF, handle >> 32],
-            [FFA.NOTIFICATION_BIND, SP << 16 | vm.id, 0, BITS << 1],
-            [FFA.NOTIFICATION_UNBIND, SP << 16 | vm.id, 0, BITS],
-            [FFA.NOTIFICATION_GET, vm.id, 15],
-            [FFA.NOTIFICATION_INFO_GET_64],
-            [FFA.MSG_SEND_DIRECT_REQ_32, vm.id << 16 | SP, 0, 1],
-            [FFA.RUN, SP << 16],
-        ]
-        return {_named(registers): registers for registers in plain}
-
-    def outers(self) -> Iterator[Act]:
-        """Yield the calls that others are made in the middle of."""
-        first, _, late = self.guests
-        for name, registers in self.calls(first).items():
-            yield Act(first, name, registers)
-        yield from self._entering(late)
+    def outer(self, name: str) -> Act:
+        """Return the one of `OUTERS`."""
+        calls = self._calls[self._first]
+        if name in calls:
+            return Act(self._first, name, calls[name])
+        return Act(self._late, name, _first_calls(self._late.memory.base)[name])
 
     def inners(self) -> Iterator[Act]:
-        """Yield what is done in the middle of them."""
-        first, second, late = self.guests
-        for vm, whose in ((first, "of the same guest"), (second, "of another guest")):
-            for name, registers in self.calls(vm).items():
-                yield Act(vm, f"{name} {whose}", registers)
-        yield from self._entering(late)
-        yield Act(second, "the end of another guest")
+        """Yield what is done in the middle of it."""
+        for vm, whose in ((self._first, "the same"), (self._second, "another")):
+            for name, registers in self._calls[vm].items():
+                yield Act(vm, f"{name} of {whose} guest", registers)
+        for name, registers in _first_calls(self._late.memory.base).items():
+            yield Act(self._late, name, registers)
+        yield Act(self._second, "the end of another guest")
 
-    @staticmethod
-    def _entering(late: Vm) -> Iterator[Act]:
-        base, whose = late.memory.base, "of a guest that makes its version final"
-        for registers in ([FFA.ID_GET], [FFA.RXTX_MAP_64, base, base + PAGE, 1]):
-            yield Act(late, f"{_named(registers)} {whose}", registers)
+    def reset(self) -> None:
+        """Let everything be as it was at first."""
+        self.machine.restore(self._start)
+
+    def traces(self) -> Traces:
+        """Return what is left behind, and what guests are answered then."""
+        machine, state = self.machine, self.machine.spmc.state
+        guests = (self._first, self._second, self._late)
+        return (
+            [(vm, each.held) for vm, each in sorted(state.buffers.items())],
+            sorted(state.shares),
+            sorted(state.bitmaps.items()),
+            state.delivered,
+            machine.virqs,
+            [each.kind for each in machine.alarms],
+            [_ram(vm) for vm in guests],
+            [vm.vcpus[2].smc(*each) for vm in guests[:2] for each in _questions(vm)],
+        )
 
 
-def _named(registers: Registers) -> str:
-    start = " from 5" if registers[0] == FFA.PARTITION_INFO_GET_REGS and registers[1:] else ""
-    return fid_name(registers[0]) + start
+def _ram(vm: Vm) -> list[tuple[bytes, int]]:
+    base = vm.memory.base
+    pages = range(base, base + _RAM, PAGE)
+    return [(bytes(vm.memory.page(page)), vm.memory.references(page)) for page in pages]
+
+
+def _questions(vm: Vm) -> Sequence[Registers]:
+    """What tells how things stand: what is pending, who owns RX, who is listed."""
+    return (
+        [FFA.NOTIFICATION_GET, vm.id, 15],
+        [FFA.RX_RELEASE],
+        [FFA.PARTITION_INFO_GET_REGS],
+        [FFA.PARTITION_INFO_GET_REGS, 0, 0, 5],
+        [FFA.RXTX_UNMAP],
+        [FFA.RXTX_UNMAP],
+    )
 
 
 def clashes(scene: Scene, outer: Act) -> Iterator[Clash]:
-    """Yield what neither order has, the first point of each pair of calls only."""
-    machine = scene.machine
-    start, interrupts = machine.snapshot(), len(machine.virqs)
+    """Yield what comes of neither order, for each inner act at the first point only."""
     for inner in scene.inners():
         try:
-            orders = [
-                _in_turn(scene, outer, inner, start, interrupts, first) for first in (True, False)
-            ]
+            orders = _Orders(scene, outer, inner)
         except XenFault:
             continue  # not of their meeting
         for point in itertools.count():
-            machine.restore(start)
+            scene.reset()
             try:
-                answers = _meet(machine, outer, inner, point)
+                answers = _meet(scene.machine, outer, inner, point)
                 if answers is None:
                     break
-                wrong = _judge(orders, answers, scene, interrupts)
+                wrong = orders.judge(answers)
             except XenFault as fault:
                 wrong = f"does not return: {fault}"
             if wrong:
                 yield Clash(outer, inner, point, wrong)
                 break
-    machine.restore(start)
+    scene.reset()
 
 
-def _in_turn(
-    scene: Scene, outer: Act, inner: Act, start: object, interrupts: int, first: bool
-) -> tuple[list[Reply | None], Outcome]:
-    """Do one after the other: the inner one first, or last."""
-    scene.machine.restore(start)
-    if first:
-        reply = inner.take(1)
-        answers = [outer.take(0), reply]
-    else:
-        answers = [outer.take(0), inner.take(1)]
-    return answers, _left(scene, interrupts) if inner.registers else ()
-
-
-def _meet(machine: Machine, outer: Act, inner: Act, point: int) -> list[Reply | None] | None:
+def _meet(machine: Machine, outer: Act, inner: Act, point: int) -> Answers | None:
     """Do one in the middle of the other; None if that has no such point."""
     seen = itertools.count()
     inside: list[Reply | None] = []
@@ -215,66 +236,44 @@ def _meet(machine: Machine, outer: Act, inner: Act, point: int) -> list[Reply | 
 
     with machine.at_points(reached):
         answer = outer.take(0)
-    return [answer, *inside] if inside else None
+    return (answer, inside[0]) if inside else None
 
 
-def _judge(
-    orders: Sequence[tuple[list[Reply | None], Outcome]],
-    answers: list[Reply | None],
-    scene: Scene,
-    interrupts: int,
-) -> str:
-    """Say what is wrong, nothing if an order is like this."""
-    if None in answers:
-        return ""  # a guest that dies: when it is gone depends on who looks at it just then
-    if any(_is_to_be_tried_again(reply) for reply in answers):
-        return ""
-    left = _left(scene, interrupts)
-    if (answers, left) in orders:
-        return ""
-    told = "; in turn: ".join(
-        " and ".join(map(str, each)) for each in (answers, *(order[0] for order in orders))
-    )
-    if answers not in [order[0] for order in orders]:
+class _Orders:
+    """What comes of one after the other, and of each alone. Raises a XenFault if one does not
+    return.
+    """
+
+    def __init__(self, scene: Scene, outer: Act, inner: Act) -> None:
+        self._scene, self._outer, self._inner = scene, outer, inner
+        self._both = [self._in_turn("inner", "outer"), self._in_turn("outer", "inner")]
+
+    def _in_turn(self, *names: str) -> tuple[Answers, Traces]:
+        self._scene.reset()
+        said: dict[str, Reply | None] = {}
+        for name in names:
+            act, vcpu = (self._outer, 0) if name == "outer" else (self._inner, 1)
+            said[name] = act.take(vcpu)
+        traces = self._scene.traces() if self._inner.registers else ()
+        return (said.get("outer"), said.get("inner")), traces
+
+    def judge(self, answers: Answers) -> str:
+        """Say what is wrong with how things stand after these answers, nothing if nothing is."""
+        if not self._inner.registers:
+            return ""
+        traces = self._scene.traces()
+        if (answers, traces) in self._both:
+            return ""
+        acted = [name for name, reply in zip(("outer", "inner"), answers, strict=True)
+                 if not _is_to_be_tried_again(reply)]  # fmt: skip
+        if len(acted) < 2 and traces == self._in_turn(*acted)[1]:
+            return ""
+        orders = [order[0] for order in self._both]
+        told = "; in turn: ".join(" and ".join(map(str, each)) for each in (answers, *orders))
+        if answers in orders or len(acted) < 2:
+            return f"answers {told}; what is left, or is answered later, is of neither order"
         return f"answers {told}"
-    return f"answers {told}; what is left, or is answered later, is of neither order"
 
 
 def _is_to_be_tried_again(reply: Reply | None) -> bool:
     return reply is not None and reply.fid == FFA.ERROR and reply.w(2) in _AGAIN
-
-
-def _left(scene: Scene, interrupts: int) -> Outcome:
-    """Return what is left behind, and what guests are answered then."""
-    machine, state = scene.machine, scene.machine.spmc.state
-    left: list[object] = [
-        [(vm, each.held) for vm, each in sorted(state.buffers.items())],
-        sorted(state.shares),
-        sorted(state.bitmaps.items()),
-        state.delivered,
-        machine.virqs[interrupts:],
-        [each.kind for each in machine.alarms],
-    ]
-    for vm in scene.guests:
-        if vm.exists:
-            pages = range(vm.memory.base, vm.memory.base + PAGES * PAGE, PAGE)
-            left.append([(bytes(vm.memory.page(n)), vm.memory.references(n)) for n in pages])
-    for vm in scene.guests[:2]:
-        left += [
-            vm.vcpus[2].smc(*registers)
-            for registers in _questions(vm)
-            if vm.exists
-        ]  # fmt: skip
-    return tuple(left)
-
-
-def _questions(vm: Vm) -> Sequence[Registers]:
-    """What tells how things stand: who owns RX, who is listed, what is pending."""
-    return (
-        [FFA.NOTIFICATION_GET, vm.id, 15],
-        [FFA.RX_RELEASE],
-        [FFA.PARTITION_INFO_GET_REGS],
-        [FFA.PARTITION_INFO_GET_REGS, 0, 0, 5],
-        [FFA.RXTX_UNMAP],
-        [FFA.RXTX_UNMAP],
-    )

@@ -18,7 +18,7 @@ _LAST_PAGE = (1 << 64) - PAGE_SIZE
 
 def _unlocked(machine: Machine) -> bool:
     scene = Scene(machine, SITUATIONS[0])
-    unmaps = next(each for each in scene.outers() if each.fid == FFA.RXTX_UNMAP)
+    unmaps = scene.outer("FFA_RXTX_UNMAP")
     return any(clash.inner.fid == FFA.RXTX_UNMAP for clash in clashes(scene, unmaps))
 
 

@@ -98,6 +98,23 @@ PASSES_ON_WHAT_WRAPS = Defect(
 )
 
 
+def send_to_the_dying(machine: Machine) -> list[Reply]:
+    """Send a message; at each place where Xen can be left, the receiver is destroyed."""
+    vm, peer = guest(machine), guest(machine)
+    vm.tx.write(message(vm, peer.id, b"are you there?"))
+    calls = at_each_point(machine, lambda: vm.smc(FFA.MSG_SEND2), peer.destroy)
+    return [reply for reply, _ in calls]
+
+
+WRITES_TO_THE_DYING = Defect(
+    "writes to the receiver's RX after its teardown has unmapped it",
+    lambda machine: (
+        machine.extension.enabled("FFA_VM_TO_VM")
+        and crashes(send_to_the_dying, "/ffa_msg.c")(machine)
+    ),
+)
+
+
 def _guests_deadlock(machine: Machine) -> bool:
     """Tell whether two guests can lock up four CPUs.
 
@@ -123,23 +140,6 @@ def _guests_deadlock(machine: Machine) -> bool:
         if lock_up(calls):
             return True
     return False
-
-
-def send_to_the_dying(machine: Machine) -> list[Reply]:
-    """Send a message; at each place where Xen can be left, the receiver is destroyed."""
-    vm, peer = guest(machine), guest(machine)
-    vm.tx.write(message(vm, peer.id, b"are you there?"))
-    calls = at_each_point(machine, lambda: vm.smc(FFA.MSG_SEND2), peer.destroy)
-    return [reply for reply, _ in calls]
-
-
-WRITES_TO_THE_DYING = Defect(
-    "writes to the receiver's RX after its teardown has unmapped it",
-    lambda machine: (
-        machine.extension.enabled("FFA_VM_TO_VM")
-        and crashes(send_to_the_dying, "/ffa_msg.c")(machine)
-    ),
-)
 
 
 GUESTS_DEADLOCK = Defect(

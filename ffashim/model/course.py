@@ -81,16 +81,8 @@ def _plain() -> Iterator[Lesson]:
         if not isinstance(call, str):
             yield functools.partial(bent_calls, list(call))
     yield from (negotiations, odd_pages, held_buffers, shares_in_parts, many_shares, odd_answers)
-    yield from (
-        crowd,
-        births,
-        deaths,
-        late_deaths,
-        scarcity,
-        vcpus_that_sleep,
-        notified_together,
-        nobodys_news,
-    )
+    yield from (crowd, births, deaths, late_deaths, scarcity, vcpus_that_sleep)
+    yield from (notified_together, nobodys_news)
     for what in TRIGGERS:
         yield functools.partial(refused, what)
     for fid in ANSWERS:

@@ -31,6 +31,7 @@ class Deviation:
     says: what it does instead of an outcome. does: what it does beside all that is allowed.
     ends: whether the call is the end of the machine, and must not be made.
     leaves: a regular expression for what the secure world keeps of a guest that is gone.
+    gives_up: one for what it keeps if somebody was not ready for the guest's end at first.
     abandons: one for what stays of a guest that could not be created.
     forbidden: one for what it sends the SPMC though FF-A forbids it (see `Spmc.violations`).
     silent: it may change what follows though the answer is as it should be.
@@ -42,6 +43,7 @@ class Deviation:
     does: Does | None = None
     ends: Callable[[System, Call], bool] | None = None
     leaves: str | None = None
+    gives_up: str | None = None
     abandons: str | None = None
     forbidden: str | None = None
     silent: bool = False

@@ -5,7 +5,7 @@ The SPMC makes and destroys a bitmap of notifications for each guest (17.1, 17.2
 buffers (13.7), and partitions that asked for it are told of its beginning and end (18.3). What the
 SPMC refuses is its own to keep; all the rest must be gone.
 
-A guest whose memory a partition still uses goes later (11.4: such memory cannot be reclaimed). That
+A guest whose memory a partition still uses goes later (16.7: such memory cannot be reclaimed). That
 memory is lost for good is for tests/abi: no tree is known that gives up on it.
 """
 
@@ -45,6 +45,11 @@ class Refusal:
     code: int
     times: int = 1
 
+    @property
+    def for_good(self) -> bool:
+        """Whether waiting does not help against it."""
+        return self.code in FOR_GOOD
+
     def plant(self, spmc: Spmc) -> Rule:
         """Let it happen the next time."""
         if isinstance(self.what, FrameworkMessage):
@@ -56,6 +61,5 @@ class Refusal:
 def not_excused(left: list[str], refusal: Refusal | None) -> Iterator[str]:
     """Yield what is left of a guest that is gone though nobody has refused to let it go."""
     for each in left:
-        for_good = refusal is not None and refusal.code in FOR_GOOD
-        if refusal is None or not for_good or not re.search(DEATH[refusal.what], each):
+        if refusal is None or not (refusal.for_good and re.search(DEATH[refusal.what], each)):
             yield each

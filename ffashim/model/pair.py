@@ -171,8 +171,9 @@ class Pair:
         """How things may stand, in an order that is the same each time."""
         self.vms: list[Vm] = []
         """Guests that live."""
-        self._waiting: dict[Vm, frozenset[int]] = {}
-        """Guests whose end waits for memory that partitions use; handles of what they share."""
+        self._waiting: dict[Vm, tuple[frozenset[int], Refusal | None]] = {}
+        """Guests whose end waits for memory that partitions use: handles of what they share, and
+        what was refused."""
         self.calls = 0
         """How many calls were made on both."""
         self._options = {
@@ -266,21 +267,26 @@ class Pair:
         freed = vm.destroy()
         self.vms.remove(vm)
         self.states = _distinct(state.without(vm.id) for state in self.states)
+        refused = refusal if rule and rule.used else None
         if self._uses(vm):
             if freed:
                 self._gone(vm.domid, ["memory that a partition uses, free for others"], "leaves")
             shares = self.spmc.memory.shares.items()
-            self._waiting[vm] = frozenset(
-                handle for handle, share in shares if share.sender == vm.id
-            )
+            handles = frozenset(handle for handle, share in shares if share.sender == vm.id)
+            self._waiting[vm] = handles, refused
             return
         self._behave()
-        left = [] if freed else ["memory that Xen still holds"]
+        self._ended(vm, refused)
+
+    def _ended(self, vm: Vm, refused: Refusal | None) -> None:
+        """A guest must be gone, but for what somebody refused to let go."""
+        left = ["memory that Xen still holds"] if vm.exists else []
         left += self.spmc.residue(vm.id)
-        if left and rule and rule.used:
+        if left:
             self._spoilt.add(vm.domid)
-            left = [*not_excused(left, refusal)]
-        self._gone(vm.domid, left, "leaves")
+        put_off = refused is not None and not refused.for_good
+        kinds = ["leaves", *(["gives_up"] if put_off else [])]
+        self._gone(vm.domid, [*not_excused(left, refused)], *kinds)
 
     def _uses(self, vm: Vm) -> list[tuple[int, int]]:
         """Which partitions use what of a guest's memory: their IDs, with handles."""
@@ -291,11 +297,11 @@ class Pair:
             if share.sender == vm.id
         ]
 
-    def _gone(self, domid: int, left: Sequence[str], known: str) -> None:
+    def _gone(self, domid: int, left: Sequence[str], *known: str) -> None:
         """A domain is no more. What is left of it, spoils its ID if it is a known defect."""
         if left:
             self._spoilt.add(domid)
-        if left := [each for each in left if not self._knows(known, each)]:
+        if left := [each for each in left if not any(self._knows(kind, each) for kind in known)]:
             raise Disagreement("\n".join(["of a guest that is gone is left:", *left]), self.script)
         self._listen()
 
@@ -433,9 +439,8 @@ class Pair:
         for vm in [*self._waiting]:
             if vm.exists and not (vm in free and seconds >= PATIENCE):
                 continue
-            del self._waiting[vm]
-            held = ["memory that Xen still holds"] if vm.exists else []
-            self._gone(vm.domid, [*held, *self.spmc.residue(vm.id)], "leaves")
+            _, refused = self._waiting.pop(vm)
+            self._ended(vm, refused)
 
     def notify(self, sp: int, vm: Vm, bits: int) -> None:
         """Let a partition notify a guest that has bound these notifications to it."""
@@ -494,7 +499,7 @@ class Pair:
         if is_framework(x):
             return any(x[5] & LOW == vm.id for vm in self._waiting)
         handle = x[1] & LOW | (x[2] & LOW) << 32
-        mine = any(handle in handles for handles in self._waiting.values())
+        mine = any(handle in handles for handles, _ in self._waiting.values())
         return mine and x[0] & LOW == FFA.MEM_RECLAIM
 
     # --- what is seen ----------------------------------------------------------------------------

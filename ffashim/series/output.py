@@ -48,6 +48,7 @@ class Watch:
         self._known = 0
         self._console = console
         self._said = time.monotonic()
+        self._told = False
         self._live = Live(self._table(), console=console, transient=True, auto_refresh=False)
 
     def __enter__(self) -> Watch:
@@ -61,6 +62,8 @@ class Watch:
         traceback: TracebackType | None,
     ) -> None:
         self._live.stop()
+        if self._told:
+            self._tell()
 
     def expect(self, wanted: Sequence[Task]) -> None:
         """Take up what is going to be done."""
@@ -76,8 +79,12 @@ class Watch:
         now = time.monotonic()
         if not self._console.is_terminal and now - self._said >= _SILENCE:
             self._said = now
-            told = f"{self._done.total()} of {self._wanted.total()} done, of what is known by now"
-            self._console.print(told, highlight=False)
+            self._told = True
+            self._tell()
+
+    def _tell(self) -> None:
+        told = f"{self._done.total()} of {self._wanted.total()} steps done, more may follow"
+        self._console.print(told, highlight=False)
 
     def _table(self) -> Table:
         table = _grid("commit", *_HEADINGS)

@@ -50,9 +50,9 @@ def apply(tree: Tree, files: Sequence[Path], progress: Progress) -> Tree:
     Raises PatchError, which names patch, file, hunk and line, if one does not apply, or if there is
     none that changes anything.
     """
-    read_ = [read(file) for file in files]
-    patched = apply_patches(tree, [patch for each in read_ for patch in each.patches], progress)
-    return replace(patched, notes=(*patched.notes, *(n for each in read_ for n in each.notes)))
+    found = [read(file) for file in files]
+    patched = apply_patches(tree, [patch for each in found for patch in each.patches], progress)
+    return replace(patched, notes=(*patched.notes, *(n for each in found for n in each.notes)))
 
 
 def apply_patches(tree: Tree, patches: Sequence[Patch], progress: Progress) -> Tree:

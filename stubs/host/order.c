@@ -48,7 +48,7 @@ static struct pair {
     uint16_t outer, inner;
     ffashim_taken taken;
 } pairs[PAIRS];
-static unsigned int pairs_nr, pairs_next;
+static unsigned int pairs_nr;              /* seen: the last are kept         */
 
 void order_forget(void)
 {
@@ -58,7 +58,7 @@ void order_forget(void)
         classes[n].uses = 0;
         classes[n].told = false;
     }
-    edges_nr = pairs_nr = pairs_next = 0;
+    edges_nr = pairs_nr = 0;
 }
 
 /* ---- Who a lock is ------------------------------------------------------- */
@@ -96,7 +96,7 @@ static unsigned int class_of_static(const struct held *lock)
 static uint32_t next_serial(void)
 {
     if ( !++serial )
-        pairs_nr = pairs_next = 0;
+        pairs_nr = 0;
 
     return (uint32_t)serial << 16;
 }
@@ -275,7 +275,7 @@ static void same_class(const struct held *outer, const struct held *inner)
     ffashim_alarm *alarm;
     struct pair *p;
 
-    for ( unsigned int n = 0; n < pairs_nr; n++ )
+    for ( unsigned int n = 0; n < pairs_nr && n < PAIRS; n++ )
     {
         p = &pairs[n];
         if ( p->class != outer->class )
@@ -295,10 +295,7 @@ static void same_class(const struct held *outer, const struct held *inner)
         return;
     }
 
-    p = &pairs[pairs_next];
-    pairs_next = (pairs_next + 1) % PAIRS;
-    if ( pairs_nr < PAIRS )
-        pairs_nr++;
+    p = &pairs[pairs_nr++ % PAIRS];
     *p = (struct pair){ outer->class, outer->serial, inner->serial,
                         now };
 }

@@ -8,9 +8,9 @@ import pytest
 from ffashim import FFA, FfaError, Machine
 from ffashim.defects.memory import KEEPS_SHARES
 from ffashim.descriptors import CompositeRegion, Constituent, MemoryAccess, MemoryTransaction
-from ffashim.ffa import Version
+from ffashim.ffa import FrameworkMessage, Version
 from ffashim.model import Disagreement, Pair, known_of, pair, profile_of
-from ffashim.model.lifecycle import PATIENCE
+from ffashim.model.lifecycle import PATIENCE, Refusal
 from ffashim.model.reduce import reduced
 from ffashim.model.script import Script
 from ffashim.traffic import SP
@@ -109,6 +109,17 @@ def test_a_guest_whose_memory_is_used_goes_once_it_is_given_back(xen: Machine) -
     both.borrow(handle, back=True)
     both.advance(PATIENCE)
     assert not vm.exists
+
+
+@KEEPS_SHARES.mark
+def test_what_was_refused_as_a_guest_died_stays_an_excuse_while_its_end_waits(xen: Machine) -> None:
+    both = Pair(xen, deviations=known_of(xen))
+    vm, handle = borrowed(both)
+    both.destroy(vm, Refusal(FrameworkMessage.VM_DESTROYED, FfaError.DENIED), used=True)
+    both.borrow(handle, back=True)
+    both.advance(PATIENCE)
+    (told,) = both.spmc.residue(vm.id)
+    assert "was not told" in told
 
 
 @KEEPS_SHARES.mark

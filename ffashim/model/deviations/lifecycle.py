@@ -10,5 +10,5 @@ DEVIATIONS = [
     Deviation(
         FORGETS_FAILED_VM, abandons="notification bitmap|was not told|^1 blocks of Xen's heap"
     ),
-    Deviation(GIVES_UP_ON_RETRY, leaves="was not told"),
+    Deviation(GIVES_UP_ON_RETRY, gives_up="was not told"),
 ]
