@@ -39,6 +39,21 @@ BARS_GUESTS = Defect(
 )
 
 
+def _never_runs_again(machine: Machine) -> bool:
+    rule = machine.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(FrameworkMessage.VM_CREATED)
+    rule.preempt()
+    try:
+        machine.create_vm()
+    except DomainError:
+        return True
+    return False
+
+
+NEVER_RUNS_AGAIN = Defect(
+    "never runs an SP again that was preempted while it was told of a guest", _never_runs_again
+)
+
+
 def _gives_up_on_retry(machine: Machine) -> bool:
     rule = machine.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(FrameworkMessage.VM_DESTROYED)
     rule.status(FfaError.RETRY)

@@ -16,12 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from ffashim.descriptors import IndirectMessage
 from ffashim.faults import XenFault
-from ffashim.ffa import FFA, FfaError, Version
+from ffashim.ffa import FFA, FfaError, FrameworkMessage, Version
 from ffashim.machine import DomainError, Machine
 from ffashim.memory import PAGE, P2m
 from ffashim.model import inputs, structures
 from ffashim.model.deviation import Deviation
-from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, Refusal, Request
+from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, PAUSES, Refusal, Request
 from ffashim.model.pair import RAM_PAGES, Pair
 from ffashim.model.state import Guest
 from ffashim.reply import Reply
@@ -79,6 +79,12 @@ def none_or(
     """Nothing is refused, or, now and then, one of these."""
     some = st.builds(lambda what, code: Refusal(what, int(code)), st.sampled_from([*whats]), by)
     return st.none() | st.none() | some
+
+
+def held_up(message: FrameworkMessage) -> st.SearchStrategy[Refusal]:
+    """A partition is preempted, or yields, as it is told."""
+    by = st.sampled_from([*map(int, PAUSES)])
+    return st.builds(Refusal, st.just(message), by, st.integers(1, 3))
 
 
 class Conversations(RuleBasedStateMachine):
@@ -179,13 +185,21 @@ class Conversations(RuleBasedStateMachine):
     # --- guests come and go ---------------------------------------------------------------------
 
     @precondition(lambda self: len(self.pair.vms) < CROWD)
-    @rule(who=newcomers, refusal=none_or(BIRTH, codes), scarce=st.sampled_from([0, 0, 0, 1, 2, 3]))
+    @rule(
+        who=newcomers,
+        refusal=none_or(BIRTH, codes) | held_up(FrameworkMessage.VM_CREATED),
+        scarce=st.sampled_from([0, 0, 0, 1, 2, 3]),
+    )
     def come(self, who: tuple[int, int, int], refusal: Refusal | None, scarce: int) -> None:
         """One more guest."""
         self.admit(*who, refusal, scarce)
 
     @precondition(lambda self: len(self.pair.vms) > 1)
-    @rule(who=whose, refusal=none_or(DEATH, st.sampled_from(FOR_GOOD)), used=st.booleans())
+    @rule(
+        who=whose,
+        refusal=none_or(DEATH, st.sampled_from(FOR_GOOD)) | held_up(FrameworkMessage.VM_DESTROYED),
+        used=st.booleans(),
+    )
     def go(self, who: int, refusal: Refusal | None, used: bool = False) -> None:
         """One guest less, though partitions may still use its memory."""
         self.pair.destroy(self.vm(who), refusal, used)

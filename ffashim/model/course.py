@@ -19,7 +19,7 @@ from ffashim.memory import PAGE, P2m
 from ffashim.model import inputs, structures
 from ffashim.model.conversations import ANSWERS, NONSENSE_AT_BOOT, WELL, Conversations
 from ffashim.model.corpus import CALLS
-from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, PATIENCE, Refusal
+from ffashim.model.lifecycle import BIRTH, DEATH, FOR_GOOD, PATIENCE, PAUSES, Refusal
 from ffashim.traffic import SP
 
 World = Mapping[str, Any]
@@ -257,7 +257,7 @@ def crowd(c: Conversations) -> None:
 def births(c: Conversations) -> None:
     """What keeps a guest from coming."""
     for what in BIRTH:
-        for code in REFUSALS:
+        for code in (*REFUSALS, *PAUSES):
             c.come(GUESTS[0], Refusal(what, int(code)), 0)
             c.go(len(c.pair.vms) - 1, None)
             c.come(GUESTS[0], None, 0)
@@ -268,7 +268,7 @@ def births(c: Conversations) -> None:
 def deaths(c: Conversations) -> None:
     """What keeps a guest from going."""
     for what in DEATH:
-        for code in FOR_GOOD:
+        for code in (*FOR_GOOD, *(PAUSES if what is FrameworkMessage.VM_DESTROYED else ())):
             c.come(GUESTS[0], None, 0)
             last = len(c.pair.vms) - 1
             c.prepare(c.vm(last))

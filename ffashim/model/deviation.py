@@ -32,6 +32,7 @@ class Deviation:
     ends: whether the call is the end of the machine, and must not be made.
     leaves: a regular expression for what the secure world keeps of a guest that is gone.
     gives_up: one for what it keeps if somebody was not ready for the guest's end at first.
+    forsakes: one for what it keeps, or "no guest", if somebody was held up as it was told.
     abandons: one for what stays of a guest that could not be created.
     forbidden: one for what it sends the SPMC though FF-A forbids it (see `Spmc.violations`).
     silent: it may change what follows though the answer is as it should be.
@@ -44,6 +45,7 @@ class Deviation:
     ends: Callable[[System, Call], bool] | None = None
     leaves: str | None = None
     gives_up: str | None = None
+    forsakes: str | None = None
     abandons: str | None = None
     forbidden: str | None = None
     silent: bool = False

@@ -31,6 +31,8 @@ DEATH: Mapping[Request, str] = {
     FrameworkMessage.VM_DESTROYED: r"was not told",
 }
 """What may be refused as a guest goes, and a regular expression for what may be left then."""
+PAUSES = (FFA.INTERRUPT, FFA.MSG_YIELD)
+"""How a partition may leave the CPU while it is told: its caller runs it again, and is answered."""
 FOR_GOOD = (FfaError.DENIED, FfaError.INVALID_PARAMETERS, FfaError.NO_MEMORY, FfaError.ABORTED)
 """Refusals that waiting does not help against."""
 PATIENCE = 60.0
@@ -39,7 +41,10 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Refusal:
-    """The SPMC, or a partition, refuses something. code: by which status. times: so often."""
+    """The SPMC, or a partition, refuses something, or is slow with it.
+
+    code: by which status, or of `PAUSES` how a partition that is told is held up. times: so often.
+    """
 
     what: Request
     code: int
@@ -50,10 +55,17 @@ class Refusal:
         """Whether waiting does not help against it."""
         return self.code in FOR_GOOD
 
+    @property
+    def pauses(self) -> bool:
+        """Whether nothing is refused: it only takes longer."""
+        return isinstance(self.what, FrameworkMessage) and self.code in PAUSES
+
     def plant(self, spmc: Spmc) -> Rule:
         """Let it happen the next time."""
         if isinstance(self.what, FrameworkMessage):
             request = spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(self.what)
+            if self.pauses:
+                return request.preempt(self.times, FFA(self.code))
             return request.status(self.code, times=self.times)
         return spmc.on(self.what).error(self.code, times=self.times)
 

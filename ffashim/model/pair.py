@@ -233,13 +233,15 @@ class Pair:
         try:
             vm = self.machine.create_vm(bits=bits, vcpus=vcpus, domid=domid, ram_pages=pages)
         except DomainError as error:
-            if not scarce and not (rule and rule.used):
-                raise Disagreement(
-                    f"no guest, though nothing was refused: {error}", self.script
-                ) from error
+            paused = bool(rule and rule.used and refusal and refusal.pauses)
+            refused = bool(rule and rule.used and not paused)
+            none = f"no guest, though nothing was refused: {error}"
+            if not (scarce or refused or (paused and self._knows("forsakes", none))):
+                raise Disagreement(none, self.script) from error
             more = len(self.machine.heap) - blocks
             self._gone(domid, [*([f"{more} blocks of Xen's heap"] if more else []),
-                               *self.spmc.residue(domid + 1)], "abandons")  # fmt: skip
+                               *self.spmc.residue(domid + 1)],
+                       "abandons", *(["forsakes"] if paused else []))  # fmt: skip
             return None
         finally:
             self.machine.fail_allocation(0, 0)
@@ -284,8 +286,9 @@ class Pair:
         left += self.spmc.residue(vm.id)
         if left:
             self._spoilt.add(vm.domid)
-        put_off = refused is not None and not refused.for_good
-        kinds = ["leaves", *(["gives_up"] if put_off else [])]
+        paused = refused is not None and refused.pauses
+        put_off = refused is not None and not refused.for_good and not paused
+        kinds = ["leaves", *(["gives_up"] if put_off else []), *(["forsakes"] if paused else [])]
         self._gone(vm.domid, [*not_excused(left, refused)], *kinds)
 
     def _uses(self, vm: Vm) -> list[tuple[int, int]]:

@@ -23,7 +23,7 @@ from ffashim.ffa import (
     Version,
 )
 from ffashim.spmc.partitions import DirectHandler, DirectRequest, SecurePartition
-from ffashim.spmc.replies import OK, Regs, error, interrupt, registers, waiting
+from ffashim.spmc.replies import OK, Regs, error, paused, registers, waiting
 from ffashim.spmc.state import Delivered, Running
 from ffashim.spmc.topic import Abis, Topic
 
@@ -116,7 +116,7 @@ class MessageAbis(Topic):
         if len(values) == NREGS:
             answer = registers(*values)
             if answer[0] in _SUSPENDED:
-                self.state.running[partition.id] = Running(x, 0)
+                self.state.running[partition.id] = Running(x)
             return answer
         if len(values) > len(payload):
             raise UsageError(
@@ -180,13 +180,13 @@ class MessageAbis(Topic):
         else:
             self.spmc.is_another(x[5] & 0xFFFF)
 
-    def preempt(self, x: Regs, times: int) -> Regs:
-        """A direct request that finds its SP preempted `times` times before it is done."""
+    def preempt(self, x: Regs, times: int, pause: FFA = FFA.INTERRUPT) -> Regs:
+        """A direct request whose SP is preempted `times` times before it is done, or yields."""
         receiver = x[1] & 0xFFFF
         if receiver not in self.state.by_id or receiver in self.state.running:
             return self.direct_request(x)
-        self.state.running[receiver] = Running(x, times - 1)
-        return interrupt(receiver)
+        self.state.running[receiver] = Running(x, times - 1, pause)
+        return paused(pause, receiver)
 
     def run(self, x: Regs) -> Regs:
         """FFA_RUN (chapter 14): w1 is the SP and its vCPU. An idle SP answers FFA_MSG_WAIT."""
@@ -197,10 +197,12 @@ class MessageAbis(Topic):
         running = self.state.running.get(sp_id)
         if running is None:
             return waiting()
-        if running.interrupts:
-            self.state.running[sp_id] = Running(running.request, running.interrupts - 1)
-            return interrupt(sp_id, vcpu)
+        if running.pauses:
+            self.state.running[sp_id] = running._replace(pauses=running.pauses - 1)
+            return paused(running.pause, sp_id, vcpu)
         del self.state.running[sp_id]
+        if is_framework(running.request):
+            return self.direct_request(running.request)
         return self._run_handler(running.request, partition)
 
     def msg_send2(self, x: Regs) -> Regs:
@@ -274,6 +276,11 @@ class MessageAbis(Topic):
             f"SP {sp:#06x} still runs a direct request of VM {vm_id}"
             for sp, running in state.running.items()
             if running.request[1] >> 16 & 0xFFFF == vm_id
+        ]
+        left += [
+            f"SP {sp:#06x} still works on what it was told of VM {vm_id}"
+            for sp, running in state.running.items()
+            if is_framework(running.request) and running.request[5] & 0xFFFF == vm_id
         ]
         for partition in state.partitions:
             pair = partition.id, vm_id

@@ -46,14 +46,21 @@ def error(code: int) -> Regs:
     return known if known else (int(FFA.ERROR), 0, code & 0xFFFFFFFF, *_PAD[3])
 
 
+def paused(fid: FFA, sp_id: int, vcpu: int = 0) -> Regs:
+    """FFA_INTERRUPT or FFA_MSG_YIELD: the SP's vCPU was preempted, or gave up its cycles, and
+    FFA_RUN resumes it (chapters 12 and 14).
+    """
+    return (int(fid), sp_id << 16 | vcpu, *_PAD[2])
+
+
 def interrupt(sp_id: int, vcpu: int = 0) -> Regs:
-    """FFA_INTERRUPT: the SP's vCPU was preempted; FFA_RUN resumes it (chapter 12)."""
-    return (int(FFA.INTERRUPT), sp_id << 16 | vcpu, *_PAD[2])
+    """FFA_INTERRUPT: the SP's vCPU was preempted (chapter 12)."""
+    return paused(FFA.INTERRUPT, sp_id, vcpu)
 
 
 def yielded(sp_id: int, vcpu: int = 0) -> Regs:
-    """FFA_YIELD: the SP's vCPU gave up its cycles; FFA_RUN resumes it (chapter 14)."""
-    return (int(FFA.MSG_YIELD), sp_id << 16 | vcpu, *_PAD[2])
+    """FFA_MSG_YIELD: the SP's vCPU gave up its cycles (chapter 14)."""
+    return paused(FFA.MSG_YIELD, sp_id, vcpu)
 
 
 def waiting() -> Regs:

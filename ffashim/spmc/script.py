@@ -144,6 +144,23 @@ class On:
 
         return self._add(act, n, f"delay({n})")
 
+    def preempt(self, n: int = 1, pause: FFA = FFA.INTERRUPT) -> Rule:
+        """Let the SP that gets the next direct request, a framework message as well, be preempted
+        n times before it is done: FFA_INTERRUPT, and FFA_RUN finds it so until n are used up.
+
+        pause: FFA.MSG_YIELD for an SP that yields instead.
+        """
+        if pause not in (FFA.INTERRUPT, FFA.MSG_YIELD):
+            raise UsageError(f"{pause!r}: an SP pauses by FFA.INTERRUPT or by FFA.MSG_YIELD")
+        if not isinstance(n, int) or n < 1:
+            raise UsageError(f"preempt({n!r}): how often an SP is preempted is a number from 1 up")
+
+        def act(spmc: Spmc, _rule: Rule, x: Regs) -> Regs | None:
+            known = x[0] & 0xFFFFFFFF in RESPONSES
+            return spmc.messages.preempt(x, n, pause) if known else None
+
+        return self._add(act, 1, f"preempt({n}, FFA.{pause.name})")
+
     def _add(
         self, action: Action, times: int | None, what: str, *, overrides: bool = False
     ) -> Rule:

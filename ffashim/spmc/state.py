@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from ffashim.ffa import HYPERVISOR_ID, Version
+from ffashim.ffa import FFA, HYPERVISOR_ID, Version
 from ffashim.spmc.replies import Regs
 
 if TYPE_CHECKING:
@@ -108,11 +108,12 @@ class Bitmaps(NamedTuple):
 class Running(NamedTuple):
     """A direct request that an SP has not finished: it was preempted, or it yielded.
 
-    `interrupts`: how often FFA_RUN will find it preempted once more.
+    `pauses`: how often FFA_RUN will find it so once more. `pause`: FFA_INTERRUPT or FFA_MSG_YIELD.
     """
 
     request: Regs
-    interrupts: int
+    pauses: int = 0
+    pause: FFA = FFA.INTERRUPT
 
 
 OWN_BUFFERS, OWN_RX = ("buffers", HYPERVISOR_ID), ("RX", HYPERVISOR_ID)

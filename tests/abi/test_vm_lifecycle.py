@@ -9,6 +9,7 @@ from ffashim.defects.lifecycle import (
     FORGETS_FAILED_VM,
     FREES_WHAT_THE_TIMER_NEEDS,
     GIVES_UP_ON_RETRY,
+    NEVER_RUNS_AGAIN,
 )
 from ffashim.defects.memory import KEEPS_SHARES
 from ffashim.defects.notifications import KEEPS_BITMAP
@@ -120,6 +121,37 @@ def test_a_guest_comes_though_a_partition_is_at_work_for_another(xen: Machine, s
     assert SP in spmc.state.running
     other = xen.create_vm("1.1")
     assert other.smc(FFA.ID_GET).ok
+
+
+paused = pytest.mark.parametrize("pause", [FFA.INTERRUPT, FFA.MSG_YIELD])
+"""How a partition may leave the CPU before it has answered: whoever has asked runs it again."""
+
+
+@NEVER_RUNS_AGAIN.mark
+@paused
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_guest_comes_though_a_partition_is_preempted_as_it_is_told(
+    xen: Machine, spmc: Spmc, pause: FFA, times: int
+) -> None:
+    # A message of 18.3 is a direct one: an interrupt of the normal world may preempt its receiver
+    # (chapter 8), and who has sent it calls FFA_RUN (14.5).
+    on(spmc, CREATED, SP).preempt(times, pause)
+    vm = xen.create_vm(domid=1)
+    assert told(spmc, CREATED).count((SP, vm.id)) == 1
+    assert not spmc.state.running
+
+
+@NEVER_RUNS_AGAIN.mark
+@paused
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_partition_that_is_preempted_as_it_is_told_knows_of_the_end(
+    xen: Machine, spmc: Spmc, pause: FFA, times: int
+) -> None:
+    vm = xen.create_vm(domid=1)
+    on(spmc, DESTROYED, SP).preempt(times, pause)
+    vm.destroy()
+    assert not spmc.residue(vm.id)
+    assert not spmc.state.running
 
 
 # --- a domain that cannot be created -----------------------------------------------------------

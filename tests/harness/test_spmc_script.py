@@ -141,6 +141,30 @@ def test_a_delayed_framework_message_is_answered_retry_and_then_well(host: FlatH
     assert not host.spmc.violations
 
 
+@pytest.mark.parametrize("pause", [FFA.INTERRUPT, FFA.MSG_YIELD])
+def test_a_framework_message_may_find_its_partition_preempted(host: FlatHost, pause: FFA) -> None:
+    host.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(FrameworkMessage.VM_CREATED).preempt(
+        2, pause
+    )
+    message = (FFA.MSG_SEND_DIRECT_REQ_32, SP, CREATED, 0, 0, VM)
+    assert host.smc(*message)[:2] == (pause, SP << 16)
+    assert error(host.smc(*message)) is FfaError.BUSY
+    assert not host.spmc.state.created
+    first, last = (host.smc(FFA.RUN, SP << 16) for _ in range(2))
+    assert first[0] == pause
+    assert last[:4] == (FFA.MSG_SEND_DIRECT_RESP_32, SP << 16, CREATED + 1, 0)
+    assert host.spmc.state.created == {(SP, VM)}
+    assert not host.spmc.violations
+
+
+def test_a_partition_pauses_by_interrupt_or_yield_at_least_once(host: FlatHost) -> None:
+    on = host.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32)
+    with pytest.raises(UsageError, match=r"by FFA\.INTERRUPT or by FFA\.MSG_YIELD"):
+        on.preempt(1, FFA.RUN)
+    with pytest.raises(UsageError, match=r"preempt\(0\)"):
+        on.preempt(0)
+
+
 def test_a_framework_message_can_be_answered_with_any_status(host: FlatHost) -> None:
     on = host.spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).framework(FrameworkMessage.VM_CREATED)
     on.status(FfaError.INTERRUPTED, times=1)

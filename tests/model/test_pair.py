@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ffashim import FFA, FfaError, Machine
+from ffashim.defects.lifecycle import NEVER_RUNS_AGAIN
 from ffashim.defects.memory import KEEPS_SHARES
 from ffashim.descriptors import CompositeRegion, Constituent, MemoryAccess, MemoryTransaction
 from ffashim.ffa import FrameworkMessage, Version
@@ -131,3 +132,21 @@ def test_a_guest_that_stays_though_its_memory_is_free_is_a_disagreement(xen: Mac
     both.spmc.on(FFA.MEM_RECLAIM).error(FfaError.DENIED)
     with pytest.raises(Disagreement, match="memory that Xen still holds"):
         both.advance(PATIENCE)
+
+
+def test_a_partition_that_is_held_up_as_it_is_told_keeps_no_guest_away(xen: Machine) -> None:
+    held_up = Refusal(FrameworkMessage.VM_CREATED, FFA.INTERRUPT)
+    if NEVER_RUNS_AGAIN.probe(xen):
+        with pytest.raises(Disagreement, match="no guest"):
+            Pair(xen).attempt(refusal=held_up)
+        assert Pair(xen, deviations=known_of(xen)).attempt(refusal=held_up) is None
+    else:
+        assert Pair(xen).attempt(refusal=held_up)
+
+
+def test_a_partition_that_is_held_up_as_it_is_told_knows_of_the_end(xen: Machine) -> None:
+    held_up = Refusal(FrameworkMessage.VM_DESTROYED, FFA.MSG_YIELD)
+    pair = Pair(xen, deviations=known_of(xen))
+    pair.destroy(pair.guest(), held_up)
+    knows_not = NEVER_RUNS_AGAIN.finding in pair.known
+    assert knows_not is NEVER_RUNS_AGAIN.probe(xen)

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
-from ffashim.defects.lifecycle import FORGETS_FAILED_VM, GIVES_UP_ON_RETRY
+from ffashim.defects.lifecycle import (
+    FORGETS_FAILED_VM,
+    GIVES_UP_ON_RETRY,
+    NEVER_RUNS_AGAIN,
+)
 from ffashim.model.deviation import Deviation
 
 DEVIATIONS = [
@@ -11,4 +15,5 @@ DEVIATIONS = [
         FORGETS_FAILED_VM, abandons="notification bitmap|was not told|^1 blocks of Xen's heap"
     ),
     Deviation(GIVES_UP_ON_RETRY, gives_up="was not told"),
+    Deviation(NEVER_RUNS_AGAIN, forsakes="no guest|still works|was not told"),
 ]
