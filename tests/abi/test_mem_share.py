@@ -615,6 +615,22 @@ def test_an_spmc_that_asks_for_more_is_an_error(vm: Vm, spmc: Spmc) -> None:
     assert reply.w(2) in [error.w for error in FfaError]
 
 
+def takes_a_request_for_success(machine: Machine) -> bool:
+    machine.spmc.on(FFA.MEM_SHARE_64).reply(FFA.MEM_FRAG_RX, 1, 0, 0)
+    return share(guest(machine)).ok
+
+
+@pytest.mark.known_defect(
+    takes_a_request_for_success,
+    "takes FFA_MEM_FRAG_RX at offset 0 for success: nothing is shared, and the pages are held",
+)
+def test_an_spmc_that_asks_for_all_of_it_again_has_shared_nothing(vm: Vm, spmc: Spmc) -> None:
+    page = vm.memory.allocate()
+    spmc.on(FFA.MEM_SHARE_64).reply(FFA.MEM_FRAG_RX, 1, 0, 0)
+    assert share(vm, transaction(vm, (page, 1))).fid == FFA.ERROR
+    assert references(vm, page) == [0]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
