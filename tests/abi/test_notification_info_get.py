@@ -106,6 +106,22 @@ def test_xen_takes_the_schedule_receiver_interrupt_on_every_cpu(xen: Machine, sp
     assert [xen.irq_requested(spmc.sri, cpu) for cpu in range(xen.cpus)] == [True] * xen.cpus
 
 
+def takes_a_private_one_once(machine: Machine) -> bool:
+    machine.boot(Spmc(sri=25))
+    return not machine.irq_requested(25, machine.cpus - 1)
+
+
+@pytest.mark.known_defect(
+    takes_a_private_one_once,
+    "takes a PPI for the schedule receiver interrupt on the CPU that boots only",
+)
+@pytest.mark.spmc(sri=25)
+def test_the_interrupt_may_be_a_private_one(xen: Machine, vm: Vm, spmc: Spmc) -> None:
+    assert [xen.irq_requested(25, cpu) for cpu in range(xen.cpus)] == [True] * xen.cpus
+    spmc.notifications.notify(SP, vm.id, BITS, cpu=xen.cpus - 1)
+    assert interrupts(xen) == [(vm.domid, 0, NPI)]
+
+
 @pytest.mark.spmc(sri=77)
 def test_the_interrupt_may_be_shared_by_all_cpus(xen: Machine, vm: Vm, spmc: Spmc) -> None:
     # Once, although each CPU comes up: what has a handler cannot be had again.
