@@ -14,10 +14,8 @@ from ffashim.descriptors import CompositeRegion, DescriptorError, MemoryAccess, 
 from ffashim.ffa import (
     FFA,
     ID_SECURE,
-    MEM_ATTR_NORMAL_WB_ISH,
     MEM_ATTR_NS,
     MEM_FLAG_SHARE,
-    MEM_PERM_RW,
     PAGE_SIZE,
     RECLAIM_CLEAR,
     RECLAIM_TIME_SLICE,
@@ -98,13 +96,19 @@ def _read(system: System, guest: Guest, data: bytes, verdict: Verdict) -> Memory
     assert guest.version is not None
     try:
         head = _head(data, guest.version)
-        _judge_head(head, guest, len(data), verdict)
-        if head.access_count != 1:
+        _judge_head(head, system, guest, len(data), verdict)
+        count = head.access_count or 0
+        if not 1 <= count <= system.profile.borrowers:
             return None
         size, offset = head.access_size or 0, head.access_offset or 0
-        access = MemoryAccess.decode(data, offset, size)
-        _judge_access(access, system, head, guest.version, verdict)
-        where = access.composite_offset or 0
+        accesses = [MemoryAccess.decode(data, offset + n * size, size) for n in range(count)]
+        for access in accesses:
+            _judge_access(access, system, head, guest.version, verdict)
+        regions = {access.composite_offset or 0 for access in accesses}
+        # Borrowers of one transaction are lent the same memory (10.9.2), each once.
+        verdict.must(len(regions) > 1, INVALID)
+        verdict.must(len({access.endpoint for access in accesses}) < count, INVALID)
+        where = min(regions)
         verdict.must(len(data) < where + 16, *REFUSED)
         told, count = (int.from_bytes(data[where + n : where + n + 4], "little") for n in (0, 4))
         verdict.must(not told or where + 16 + 16 * count > len(data), INVALID)
@@ -116,7 +120,7 @@ def _read(system: System, guest: Guest, data: bytes, verdict: Verdict) -> Memory
         verdict.must(True, *REFUSED)
         return None
     _judge_region(region, system, guest, verdict)
-    return replace(head, receivers=(access,), composite=region)
+    return replace(head, receivers=tuple(accesses), composite=region)
 
 
 def _head(data: bytes, version: Version) -> MemoryTransaction:
@@ -137,23 +141,24 @@ def _head(data: bytes, version: Version) -> MemoryTransaction:
     return replace(head, access_size=size, access_count=word[28], access_offset=offset)
 
 
-def _judge_head(head: MemoryTransaction, guest: Guest, length: int, verdict: Verdict) -> None:
+def _judge_head(
+    head: MemoryTransaction, system: System, guest: Guest, length: int, verdict: Verdict
+) -> None:
     assert guest.version is not None
     least = 48 if guest.version >= V1_1 else 32
     count, size, offset = head.access_count or 0, head.access_size or 0, head.access_offset or 0
     verdict.must(head.sender != guest.id, INVALID, DENIED)
-    # Xen documents: "normal memory". NS is a receiver's field (Table 10.18).
+    # NS is a receiver's field (Table 10.18).
     attributes = head.attributes
     if guest.version < V1_1:  # of 8 bits then; the others are reserved
         verdict.may(attributes >> 8, INVALID)
         attributes &= 0xFF
-    verdict.must(attributes != MEM_ATTR_NORMAL_WB_ISH, NOT_SUPPORTED, INVALID)
+    verdict.must(attributes not in system.profile.shared_attributes, NOT_SUPPORTED, INVALID)
     verdict.must(attributes & MEM_ATTR_NS, INVALID)
     # Zeroing, time slicing, another kind of transaction (10.11.4).
     verdict.must(head.flags & ~MEM_FLAG_SHARE, *REFUSED)
     verdict.may(head.handle or head.reserved, INVALID)
-    # Xen documents: "with one borrower".
-    verdict.must(count != 1, NOT_SUPPORTED, INVALID)
+    verdict.must(not 1 <= count <= system.profile.borrowers, NOT_SUPPORTED, INVALID)
     verdict.must(size < 16 or offset % 16 or offset + size * count > length, *REFUSED)
     # A later version may have longer ones (10.9.2).
     verdict.may(offset < least or size not in (16, 32), INVALID)
@@ -170,10 +175,10 @@ def _judge_access(
     verdict.must(not access.endpoint & ID_SECURE, *REFUSED)
     known = any(each.id == access.endpoint for each in system.secure.partitions)
     verdict.may(not known, INVALID, DENIED)
-    verdict.must(access.permissions != MEM_PERM_RW, *REFUSED)
+    verdict.must(access.permissions not in system.profile.shared_permissions, *REFUSED)
     verdict.may(access.flags or access.reserved, INVALID)
     least = 48 if version >= V1_1 else 32
-    end = max(head.access_offset or 0, least) + (head.access_size or 0)
+    end = max(head.access_offset or 0, least) + (head.access_size or 0) * (head.access_count or 0)
     offset = access.composite_offset or 0
     verdict.may(offset < end or offset % 8, INVALID)
 
@@ -216,7 +221,11 @@ def _sent(
 ) -> Sent:
     """What the SPMC is sent is what the guest shares, with machine addresses."""
     version = system.secure.version or V1_1
-    (access,) = transaction.receivers
+    lent = [(access.endpoint, access.permissions) for access in transaction.receivers]
+    data = [access.impdef for access in transaction.receivers]
+    # Before 1.1 there were 8 bits of them; the others are reserved.
+    assert guest.version is not None
+    attributes = transaction.attributes & (0xFFFF if guest.version >= V1_1 else 0xFF)
 
     def sent(smc: Smc, frame: Frame) -> Iterator[str]:
         length = smc.request[1]
@@ -225,26 +234,28 @@ def _sent(
         except DescriptorError as wrong:
             yield f"the SPMC was sent no memory transaction: {wrong}"
             return
-        if len(found.receivers) != 1 or found.composite is None:
+        if not found.receivers or found.composite is None:
             yield f"the SPMC was sent {len(found.receivers)} receivers, or no region"
             return
-        (receiver,) = found.receivers
-        end = (receiver.composite_offset or 0) + 16 + 16 * len(found.composite.constituents)
+        first = found.receivers[0]
+        end = (first.composite_offset or 0) + 16 + 16 * len(found.composite.constituents)
         long = (found.access_size or 16) >= 32
         for name, seen, wanted in (
             ("a length of all of", length, end),
             ("a length of this part of", smc.request[2], end),
             ("sender", found.sender, guest.id),
-            ("attributes", found.attributes, MEM_ATTR_NORMAL_WB_ISH),
+            ("attributes", found.attributes, attributes),
             ("tag", found.tag, transaction.tag),
             ("handle", found.handle, 0),
-            ("receiver", receiver.endpoint, access.endpoint),
-            ("permissions", receiver.permissions, access.permissions),
             ("total pages", found.composite.total_pages or 0, len(pages)),
         ):
             if seen != wanted:
                 yield f"the SPMC was sent {name} {seen:#x}, not {wanted:#x}"
-        if receiver.impdef != (access.impdef if long else bytes(16)):
+        given = [(access.endpoint, access.permissions) for access in found.receivers]
+        if given != lent:
+            yield f"the SPMC was sent receivers, with permissions, {given}, not {lent}"
+        impdef = data if long else [bytes(16)] * len(data)
+        if [access.impdef for access in found.receivers] != impdef:
             yield "the SPMC was sent other implementation defined data than the guest gave"
         if list(_pages(found.composite)) != [frame(guest.id, page) for page in pages]:
             yield "the SPMC was sent other pages than the guest gave"

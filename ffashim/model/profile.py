@@ -5,7 +5,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ffashim.ffa import FFA, V1_2, FfaError, PartitionProperty, Version
+from ffashim.ffa import (
+    FFA,
+    MEM_ATTR_NORMAL_WB_ISH,
+    MEM_PERM_RW,
+    V1_2,
+    FfaError,
+    PartitionProperty,
+    Version,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,13 @@ class Profile:
     """What guests are told that guests can do, beside their width (Table 13.37)."""
     descriptors_in_registers: int = 5
     """As many as x3 to x17 hold: it fills them (13.9)."""
+    borrowers: int = 1
+    """Of one share. Xen documents: "with one borrower"."""
+    shared_attributes: frozenset[int] = frozenset({MEM_ATTR_NORMAL_WB_ISH})
+    """Kinds of memory that can be shared (Table 10.18). Xen documents: "normal memory"."""
+    shared_permissions: frozenset[int] = frozenset({MEM_PERM_RW})
+    """What borrowers can be given (Table 10.15). Xen's own limit, which it does not document: see
+    findings/debatable.md."""
     shared_pages: int = 128
     """Xen documents: "at most 512 kB large memory regions"."""
     shared_regions: int = 32

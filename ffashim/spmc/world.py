@@ -66,7 +66,7 @@ class Spmc:
     unreported: function IDs that it implements but does not report through FFA_FEATURES.
     descriptor_size: bytes of a partition information descriptor; what is beyond the 24 that the
         specification defines is filled with 0xa5.
-    sri: interrupt ID of the schedule receiver interrupt, an SGI (below 16), a PPI (below 32) or an SPI.
+    sri: interrupt ID of the schedule receiver interrupt, an SGI (to 15), a PPI (to 31) or an SPI.
     max_rxtx_pages: what FFA_FEATURES(RXTX_MAP) tells since 1.2; 0 is no limit.
     tag: of the partition list in FFA_PARTITION_INFO_GET_REGS.
     tolerate: rules (see `Finding`) that count as notes instead of violations.

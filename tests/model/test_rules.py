@@ -2,13 +2,31 @@
 """The model itself: what it predicts, without a machine."""
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from ffashim.defects import Defect
-from ffashim.descriptors import PartitionInfo, encode_partition_info_regs
-from ffashim.ffa import FFA, V1_0, V1_1, V1_2, FfaError, Version, is_64bit
+from ffashim.descriptors import (
+    CompositeRegion,
+    Constituent,
+    MemoryAccess,
+    MemoryTransaction,
+    PartitionInfo,
+    encode_partition_info_regs,
+)
+from ffashim.ffa import (
+    FFA,
+    MEM_PERM_RO,
+    PAGE_SIZE,
+    V1_0,
+    V1_1,
+    V1_2,
+    FfaError,
+    Version,
+    is_64bit,
+)
 from ffashim.model import (
     Allowed,
     Ask,
@@ -27,6 +45,7 @@ from ffashim.model import (
 )
 from ffashim.model.compare import Fit, Misfit, explain, match
 from ffashim.model.deviation import deviating
+from ffashim.model.exchange import Plan
 from ffashim.model.registers import ANYTHING, exactly
 from ffashim.model.rules import exists
 
@@ -297,6 +316,44 @@ def test_a_guest_that_enters_the_list_changes_the_tag(early: bool) -> None:
     (settled,) = predict(replace(spoken.after, tag=6), Call.of(3, FFA.ID_GET))
     assert isinstance(settled, Outcome)
     assert (spoken.after.tag, settled.after.tag) == ((None, 6) if early else (5, None))
+
+
+# --- FFA_MEM_SHARE -------------------------------------------------------------------------------
+
+
+def share(receivers: tuple[MemoryAccess, ...], **limits: Any) -> list[Plan]:
+    """What becomes of a share of a page, with a hypervisor of these limits."""
+    region = CompositeRegion(constituents=(Constituent(RAM[0] + 0x3000),))
+    data = MemoryTransaction(sender=GUEST.id, receivers=receivers, composite=region).encode(V1_1)
+    calls = CALLS | {FFA.MEM_SHARE_64}
+    profile = Profile("test", V1_2, calls, **limits)
+    state = System(profile, Secure(V1_2, calls, SECURE), (replace(GUEST, buffers=held()),))
+    call = Call.of(GUEST.id, FFA.MEM_SHARE_64, len(data), len(data))
+    return list(predict(state, replace(call, tx=data.ljust(PAGE_SIZE, b"\0"))))
+
+
+def passed_on(plans: list[Plan]) -> bool:
+    """Whether the SPMC is asked, and nothing else is allowed."""
+    return len(plans) == 1 and isinstance(plans[0], Ask)
+
+
+BOTH = tuple(MemoryAccess(each.id) for each in SECURE)
+
+
+def test_how_many_may_borrow_is_the_hypervisors_own_limit() -> None:
+    assert passed_on(share(BOTH[:1]))
+    assert not any(isinstance(plan, Ask) for plan in share(BOTH))
+    assert passed_on(share(BOTH, borrowers=2))
+
+
+def test_nobody_borrows_twice_in_a_share() -> None:
+    assert not any(isinstance(plan, Ask) for plan in share(BOTH[:1] * 2, borrowers=2))
+
+
+def test_what_borrowers_may_do_is_the_hypervisors_own_limit() -> None:
+    reads = (replace(BOTH[0], permissions=MEM_PERM_RO),)
+    assert not any(isinstance(plan, Ask) for plan in share(reads))
+    assert passed_on(share(reads, shared_permissions=frozenset({MEM_PERM_RO})))
 
 
 # --- what is for the SPMC to refuse --------------------------------------------------------------
