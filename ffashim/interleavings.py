@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A call in the middle of another one: what comes of both must be what comes of one order of them.
+"""One act in the middle of another: what comes of both must be what comes of one order of them.
 
-A call is left at each of its switch points in turn, and another vCPU, of the same guest or of
-another, does something there. Answers and all that is left behind (memory, page references,
-interrupts, what the secure world holds, and what guests are answered afterwards) are compared with
-those of one after the other. Who is answered by BUSY or RETRY must have done nothing.
+An act is a call of a guest's, its coming or its end, or the interrupt by which the SPMC tells of
+notifications. It is left at each of its switch points in turn, and another CPU does something
+there. Answers and all that is left behind (memory, page references, interrupts, what the secure
+world holds, and what guests are answered afterwards) are compared with those of one after the
+other. Who is answered by BUSY or RETRY must have done nothing.
 
 The machine itself is the measure: what is wrong in both orders is not seen here. Of a guest that
-dies meanwhile only that all calls return: when it is gone depends on who looks at it just then.
+dies meanwhile only that all acts return: when it is gone depends on who looks at it just then.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,12 +29,21 @@ from ffashim.vm import Vm
 
 Registers = Sequence[int]
 Answers = tuple[Reply | None, Reply | None]
-"""Of the outer act and of the inner one; None where it was not taken, or is the end of a guest."""
+"""Of the outer act and of the inner one; None where it was not taken, or has none."""
 Traces = tuple[object, ...]
 """All that is left behind, and what guests are answered then."""
 
-SITUATIONS = ("RX held", "no buffers", "a share", "a message to a guest", "notified")
+SITUATIONS = (
+    "RX held", "no buffers", "a share", "a message to a guest", "notified", "not told yet",
+    "the SPMC refuses",
+)  # fmt: skip
 """How things stand for both guests before: see `Scene`."""
+REFUSED = (
+    FFA.RXTX_MAP_64, FFA.RXTX_UNMAP, FFA.RX_ACQUIRE, FFA.RX_RELEASE, FFA.MEM_SHARE_64,
+    FFA.MEM_RECLAIM, FFA.MSG_SEND2, FFA.NOTIFICATION_BIND, FFA.NOTIFICATION_UNBIND,
+    FFA.NOTIFICATION_GET, FFA.NOTIFICATION_INFO_GET_64, FFA.RUN,
+)  # fmt: skip
+"""What the SPMC denies guests then."""
 _RAM = 12 * PAGE
 """Of each guest: what is compared."""
 _BITS = 1
@@ -78,29 +88,26 @@ def _named(registers: Registers) -> str:
     return fid_name(registers[0]) + window
 
 
-OUTERS = (*_calls(0, 0, 0, 0), *_first_calls(0))
-"""Names of the calls that something is done in the middle of."""
+COMES, GOES, INTERRUPT = "a guest that comes", "the end of a guest", "the interrupt"
+OUTERS = (*_calls(0, 0, 0, 0), *_first_calls(0), COMES, GOES, INTERRUPT)
+"""Names of what something is done in the middle of."""
 
 
 @dataclass(frozen=True)
 class Act:
-    """A call of one of the guests; without registers, its end."""
+    """Something that is done. take: does it, on a vCPU if it is a call, and returns the answer if
+    there is one. Raises a XenFault if it does not return. fid: the function, 0 if it is no call.
+    """
 
-    who: Vm
     name: str
-    registers: Registers = ()
+    take: Callable[[int], Reply | None]
+    fid: int = 0
+    ends: bool = False
+    """It is the end of a guest."""
 
-    @property
-    def fid(self) -> int:
-        """The function, 0 for the end of a guest."""
-        return self.registers[0] if self.registers else 0
 
-    def take(self, vcpu: int) -> Reply | None:
-        """Do it on a vCPU. Raises a XenFault if it does not return."""
-        if self.registers:
-            return self.who.vcpus[vcpu].smc(*self.registers)
-        self.who.destroy()
-        return None
+def _call(vm: Vm, name: str, registers: Registers) -> Act:
+    return Act(name, lambda vcpu: vm.vcpus[vcpu].smc(*registers), registers[0])
 
 
 @dataclass(frozen=True)
@@ -144,26 +151,72 @@ class Scene:
             vm.smc(FFA.PARTITION_INFO_GET)
         if situation == "no buffers":
             vm.smc(FFA.RXTX_UNMAP)
-        if situation == "notified" and bind(vm, _BITS).ok:
-            with suppress(UsageError):  # a tree that has bound others
-                self.machine.spmc.notifications.notify(SP, vm.id, _BITS)
+        if situation in ("notified", "not told yet") and bind(vm, _BITS).ok:
+            self._notify(vm, delay=situation == "not told yet")
+        if situation == "the SPMC refuses":
+            for fid in REFUSED:
+                self.machine.spmc.on(fid).error(FfaError.DENIED)
         return len(data), handle_of(shared) if shared is not None and shared.ok else 0
 
     def outer(self, name: str) -> Act:
         """Return the one of `OUTERS`."""
         calls = self._calls[self._first]
         if name in calls:
-            return Act(self._first, name, calls[name])
-        return Act(self._late, name, _first_calls(self._late.memory.base)[name])
+            return _call(self._first, name, calls[name])
+        if name == COMES:
+            return self._comes()
+        if name == GOES:
+            return self._ends(self._first, name)
+        if name == INTERRUPT:
+            return self._interrupt()
+        return _call(self._late, name, _first_calls(self._late.memory.base)[name])
 
-    def inners(self) -> Iterator[Act]:
-        """Yield what is done in the middle of it."""
+    def inners(self, outer: Act) -> Iterator[Act]:
+        """Yield what is done in the middle of it. Whose end is under way calls nothing."""
         for vm, whose in ((self._first, "the same"), (self._second, "another")):
-            for name, registers in self._calls[vm].items():
-                yield Act(vm, f"{name} of {whose} guest", registers)
+            if not (outer.ends and vm is self._first):
+                for name, registers in self._calls[vm].items():
+                    yield _call(vm, f"{name} of {whose} guest", registers)
         for name, registers in _first_calls(self._late.memory.base).items():
-            yield Act(self._late, name, registers)
-        yield Act(self._second, "the end of another guest")
+            yield _call(self._late, name, registers)
+        if outer.name != COMES:  # one at a time: the toolstack's lock sees to it
+            yield self._comes()
+        yield self._interrupt()
+        yield self._notifies()
+        yield self._ends(self._second, "the end of another guest")
+
+    def _comes(self) -> Act:
+        def take(_vcpu: int) -> None:
+            self.machine.create_vm(domid=9)  # nobody's before
+
+        return Act(COMES, take)
+
+    @staticmethod
+    def _ends(vm: Vm, name: str) -> Act:
+        def take(_vcpu: int) -> None:
+            vm.destroy()
+
+        return Act(name, take, ends=True)
+
+    def _interrupt(self) -> Act:
+        """A CPU takes the interrupt by which the SPMC asks for somebody to look."""
+
+        def take(_vcpu: int) -> None:
+            self.machine.take_irq(self.machine.spmc.sri)
+
+        return Act(INTERRUPT, take)
+
+    def _notifies(self) -> Act:
+        """A partition does, and the interrupt is still to come."""
+
+        def take(_vcpu: int) -> None:
+            self._notify(self._first, delay=True)
+
+        return Act("a partition that notifies", take)
+
+    def _notify(self, vm: Vm, delay: bool) -> None:
+        with suppress(UsageError):  # nothing is bound, as far as the SPMC knows
+            self.machine.spmc.notifications.notify(SP, vm.id, _BITS, delay=delay)
 
     def reset(self) -> None:
         """Let everything be as it was at first."""
@@ -205,7 +258,7 @@ def _questions(vm: Vm) -> Sequence[Registers]:
 
 def clashes(scene: Scene, outer: Act) -> Iterator[Clash]:
     """Yield what comes of neither order, for each inner act at the first point only."""
-    for inner in scene.inners():
+    for inner in scene.inners(outer):
         try:
             orders = _Orders(scene, outer, inner)
         except XenFault:
@@ -246,6 +299,7 @@ class _Orders:
 
     def __init__(self, scene: Scene, outer: Act, inner: Act) -> None:
         self._scene, self._outer, self._inner = scene, outer, inner
+        self._comparable = not (outer.ends or inner.ends)
         self._both = [self._in_turn("inner", "outer"), self._in_turn("outer", "inner")]
 
     def _in_turn(self, *names: str) -> tuple[Answers, Traces]:
@@ -254,12 +308,12 @@ class _Orders:
         for name in names:
             act, vcpu = (self._outer, 0) if name == "outer" else (self._inner, 1)
             said[name] = act.take(vcpu)
-        traces = self._scene.traces() if self._inner.registers else ()
+        traces = self._scene.traces() if self._comparable else ()
         return (said.get("outer"), said.get("inner")), traces
 
     def judge(self, answers: Answers) -> str:
         """Say what is wrong with how things stand after these answers, nothing if nothing is."""
-        if not self._inner.registers:
+        if not self._comparable:
             return ""
         traces = self._scene.traces()
         if (answers, traces) in self._both:

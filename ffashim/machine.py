@@ -687,6 +687,15 @@ class Machine:
         self._pending_irqs.append((intid, cpu))
         self._settle()
 
+    def take_irq(self, intid: int) -> None:
+        """Let an idle CPU take a physical interrupt at once, and do what its handler defers: also
+        in the middle of another CPU's call, in `at_points()`.
+        """
+        self._usable()
+        cpu = self._idle_cpu()
+        self._job(self.lib.FFASHIM_JOB_IRQ, intid, cpu=cpu)
+        self._job(self.lib.FFASHIM_JOB_SOFTIRQ, cpu=cpu)
+
     def irq_requested(self, intid: int, cpu: int = 0) -> bool:
         """Tell whether Xen has installed a handler for a physical interrupt on a CPU."""
         return bool(self.lib.ffashim_irq_requested(intid, cpu))

@@ -224,7 +224,8 @@ void xen_run(struct xen_job *job)
 
     case FFASHIM_JOB_SOFTIRQ:
         job->result = tasklet_run_all();
-        job->result |= rcu_run_all();
+        if ( host_rcu_idle() )
+            job->result |= rcu_run_all();
         break;
     }
 

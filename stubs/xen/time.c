@@ -180,16 +180,27 @@ bool tasklet_pending_any(void)
     return tasklets_nr;
 }
 
+/* One that another CPU is running stays queued until that has returned. */
 bool tasklet_run_all(void)
 {
-    bool ran = tasklets_nr;
+    unsigned int n = 0;
+    bool ran = false;
 
-    while ( tasklets_nr )
+    while ( n < tasklets_nr )
     {
-        struct tasklet *t = tasklets[0];
+        struct tasklet *t = tasklets[n];
 
+        if ( t->is_running )
+        {
+            n++;
+            continue;
+        }
         tasklet_dequeue(t);
+        t->is_running = true;
         t->func(t->data);
+        t->is_running = false;
+        ran = true;
+        n = 0;
     }
 
     return ran;

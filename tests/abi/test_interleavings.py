@@ -26,7 +26,7 @@ BUFFERS = {
 KNOWN: dict[Defect, Callable[[Clash], bool]] = {
     UNLOCKED: lambda clash: {clash.outer.fid, clash.inner.fid} <= BUFFERS,
     SEES_HALF_A_CHANGE: lambda clash: clash.inner.fid == FFA.PARTITION_INFO_GET_REGS,
-    WRITES_TO_THE_DYING: lambda clash: clash.outer.fid == FFA.MSG_SEND2 and not clash.inner.fid,
+    WRITES_TO_THE_DYING: lambda clash: clash.outer.fid == FFA.MSG_SEND2 and clash.inner.ends,
 }
 """What meetings a known defect spoils, which has a test of its own."""
 

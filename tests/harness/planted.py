@@ -64,6 +64,7 @@ class Plant(IntEnum):
     IRQ = 42
     ALLOCATE_IRQS_OFF = 43
     ALLOCATE_IN_IRQ = 44
+    DEFER_IN_IRQ = 45
 
 
 _FUNCTIONS = """
@@ -82,6 +83,21 @@ static void plant_softly(void *data)
 static void plant_later(struct rcu_head *head)
 {
     printk("callback %lu\\n", (unsigned long)(head - plant_heads));
+}
+
+static void plant_locked(void *data)
+{
+    printk("in\\n");
+    spin_lock(&plant_a);
+    spin_unlock(&plant_a);
+    printk("out\\n");
+}
+
+static DECLARE_TASKLET(plant_tasklet, plant_locked, NULL);
+
+static void plant_defer(int irq, void *data)
+{
+    tasklet_schedule(&plant_tasklet);
 }
 
 static void plant_allocate(int irq, void *data)
@@ -198,6 +214,7 @@ static void plant(struct cpu_user_regs *regs, struct domain *d)
     case 42: if ( request_irq(addr, 0, (void *)plant_softly, "plant", NULL) ) WARN(); break;
     case 43: local_irq_disable(); plant_allocate(0, NULL); local_irq_enable(); break;
     case 44: if ( request_irq(addr, 0, (void *)plant_allocate, "plant", NULL) ) WARN(); break;
+    case 45: if ( request_irq(addr, 0, (void *)plant_defer, "plant", NULL) ) WARN(); break;
     case 31: p = xzalloc_array(char, 40); xfree((void *)p); p[0] = 1;
              for ( depth = 0; depth < 99; depth++ ) xfree(xzalloc_array(char, 40));
              break;

@@ -118,6 +118,30 @@ def test_a_call_that_needs_a_lock_held_across_the_smc_is_told_apart(planted: Mac
     assert pending[0].reply().w(2) == two.id
 
 
+def test_an_interrupt_can_be_taken_in_the_middle(planted: Machine) -> None:
+    vm = planted.create_vm("1.1")
+    vm.smc(FFA.ID_GET, Plant.IRQ, 40)
+    with planted.at_points(lambda point: planted.take_irq(40), Points.LOCK):
+        assert vm.smc(FFA.ID_GET, Plant.ORDER_AB).ok
+    assert [line.text for line in planted.console].count("tasklet 40") == 2
+
+
+def test_a_tasklet_does_not_run_on_two_cpus_at_once(planted: Machine) -> None:
+    planted.create_vm("1.1").smc(FFA.ID_GET, Plant.DEFER_IN_IRQ, 40)
+    taken: list[Point] = []
+
+    def again(point: Point) -> None:
+        if not taken:
+            taken.append(point)
+            planted.take_irq(40)
+
+    with planted.at_points(again, Points.LOCK):
+        planted.take_irq(40)
+    lines = [line.text for line in planted.console if line.text in ("in", "out")]
+    assert taken
+    assert lines == ["in", "out"] * 2
+
+
 def test_nothing_is_switched_outside_of_at_points(planted: Machine) -> None:
     vm = planted.create_vm("1.1")
     seen: list[Point] = []
