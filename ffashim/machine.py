@@ -564,6 +564,7 @@ class Machine:
     # --- what the secure world and switch points call --------------------------------------------
 
     def _smc_from_xen(self, cpu: int, regs: Any) -> None:
+        self.spmc.cpu = cpu
         response = self.spmc.smc(tuple(regs[0:18]))
         try:
             regs[0:18] = response

@@ -111,7 +111,9 @@ def _run(
             after = replace(system, running=system.running | {(receiver, guest.id)})
             yield told(after, call, where, answer)
         elif kind == FFA.MSG_WAIT and call.fid == FFA.RUN:
-            yield told(before, call, where, answer)
+            # It may be another of its vCPUs that has not finished.
+            for after in {before, system}:
+                yield told(after, call, where, answer)
         else:
             yield from _hidden(before, system, call, f"{where}: no answer to this")
             if kind in (FFA.SUCCESS_32, FFA.SUCCESS_64):

@@ -97,11 +97,18 @@ class MessageAbis(Topic):
         wanted = PartitionProperty.DIRECT_REQ2_RECV if wide else PartitionProperty.DIRECT_REQ_RECV
         if not partition.has(wanted):
             return _DENIED
-        if receiver in self.state.running:
+        context = self._context(partition)
+        if context in self.state.running:
             return _BUSY
-        return self._run_handler(x, partition)
+        return self._run_handler(x, partition, context)
 
-    def _run_handler(self, x: Regs, partition: SecurePartition) -> Regs:
+    def _context(self, partition: SecurePartition) -> tuple[int, int]:
+        """An SP, and which of its vCPUs a message meets: one with several has one for each CPU,
+        which does not leave it (4.6).
+        """
+        return partition.id, self.spmc.cpu % max(1, partition.exec_contexts)
+
+    def _run_handler(self, x: Regs, partition: SecurePartition, context: tuple[int, int]) -> Regs:
         """Give a request to the SP, and make registers of its answer."""
         fid, sender = x[0] & 0xFFFFFFFF, x[1] >> 16 & 0xFFFF
         uuid, wide = _NIL, fid == _REQ2
@@ -116,7 +123,7 @@ class MessageAbis(Topic):
         if len(values) == NREGS:
             answer = registers(*values)
             if answer[0] in _SUSPENDED:
-                self.state.running[partition.id] = Running(x)
+                self.state.running[context] = Running(x)
             return answer
         if len(values) > len(payload):
             raise UsageError(
@@ -146,8 +153,14 @@ class MessageAbis(Topic):
         if partition is None:
             spmc.bookkeeping("framework", f"there is no SP {receiver:#06x} (18.3)")
             return _INVALID
-        if receiver in state.running:
+        if self._context(partition) in state.running:
             return _BUSY  # a direct message like others: it does not wait for one
+        return self._told(x, partition)
+
+    def _told(self, x: Regs, partition: SecurePartition) -> Regs:
+        """The SP learns that a VM has come or gone."""
+        spmc, state = self.spmc, self.state
+        kind, receiver, vm_id = x[2] & MSG_TYPE_MASK, partition.id, x[5] & 0xFFFF
         pair = receiver, vm_id
         # Xen counts an SP once for each of its descriptors, one a UUID: known, and only noted.
         twice = spmc.bookkeeping if len(partition.uuids) == 1 else spmc.note
@@ -182,11 +195,12 @@ class MessageAbis(Topic):
 
     def preempt(self, x: Regs, times: int, pause: FFA = FFA.INTERRUPT) -> Regs:
         """A direct request whose SP is preempted `times` times before it is done, or yields."""
-        receiver = x[1] & 0xFFFF
-        if receiver not in self.state.by_id or receiver in self.state.running:
+        partition = self.state.by_id.get(x[1] & 0xFFFF)
+        if partition is None or self._context(partition) in self.state.running:
             return self.direct_request(x)
-        self.state.running[receiver] = Running(x, times - 1, pause)
-        return paused(pause, receiver)
+        context = self._context(partition)
+        self.state.running[context] = Running(x, times - 1, pause)
+        return paused(pause, *context)
 
     def run(self, x: Regs) -> Regs:
         """FFA_RUN (chapter 14): w1 is the SP and its vCPU. An idle SP answers FFA_MSG_WAIT."""
@@ -194,16 +208,17 @@ class MessageAbis(Topic):
         partition = self.state.by_id.get(sp_id)
         if partition is None or vcpu >= partition.exec_contexts:
             return _INVALID
-        running = self.state.running.get(sp_id)
+        context = sp_id, vcpu
+        running = self.state.running.get(context)
         if running is None:
             return waiting()
         if running.pauses:
-            self.state.running[sp_id] = running._replace(pauses=running.pauses - 1)
-            return paused(running.pause, sp_id, vcpu)
-        del self.state.running[sp_id]
+            self.state.running[context] = running._replace(pauses=running.pauses - 1)
+            return paused(running.pause, *context)
+        del self.state.running[context]
         if is_framework(running.request):
-            return self.direct_request(running.request)
-        return self._run_handler(running.request, partition)
+            return self._told(running.request, partition)
+        return self._run_handler(running.request, partition, context)
 
     def msg_send2(self, x: Regs) -> Regs:
         """FFA_MSG_SEND2 (15.1): w1[31:16] is the VM whose TX buffer holds the message."""
@@ -274,12 +289,12 @@ class MessageAbis(Topic):
         state = self.state
         left = [
             f"SP {sp:#06x} still runs a direct request of VM {vm_id}"
-            for sp, running in state.running.items()
+            for (sp, _), running in state.running.items()
             if running.request[1] >> 16 & 0xFFFF == vm_id
         ]
         left += [
             f"SP {sp:#06x} still works on what it was told of VM {vm_id}"
-            for sp, running in state.running.items()
+            for (sp, _), running in state.running.items()
             if is_framework(running.request) and running.request[5] & 0xFFFF == vm_id
         ]
         for partition in state.partitions:

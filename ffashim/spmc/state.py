@@ -141,7 +141,7 @@ class State:
     delivered: tuple[Delivered, ...]
     bitmaps: dict[int, Bitmaps]
     sp_bitmaps: dict[int, Bitmaps]
-    running: dict[int, Running]
+    running: dict[tuple[int, int], Running]
     created: frozenset[tuple[int, int]]
     destroyed: frozenset[tuple[int, int]]
     seen: frozenset[int]

@@ -97,6 +97,8 @@ class Spmc:
         self.unreported = frozenset(map(int, unreported))
         self.descriptor_size = descriptor_size
         self.sri = sri
+        self.cpu = 0
+        """On which the next SMC is made, or the one that is being answered."""
         self.spmc_id = spmc_id
         self.max_rxtx_pages = max_rxtx_pages
         self.tolerate = frozenset(tolerate)

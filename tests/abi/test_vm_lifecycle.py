@@ -118,7 +118,7 @@ def test_a_guest_comes_though_a_partition_is_at_work_for_another(xen: Machine, s
     busy = guest(xen, buffers=False)
     spmc.on(FFA.MSG_SEND_DIRECT_REQ_32).delay(1)
     direct(busy)
-    assert SP in spmc.state.running
+    assert (SP, 0) in spmc.state.running
     other = xen.create_vm("1.1")
     assert other.smc(FFA.ID_GET).ok
 

@@ -331,7 +331,7 @@ def test_a_partition_is_given_cycles(xen: Machine, spmc: Spmc) -> None:
     spmc.messages.handle(SP, lambda _request: next(answers))
     assert driver.vm.smc(FFA.MSG_SEND_DIRECT_REQ_64, driver.id << 16 | SP).fid == FFA.INTERRUPT
     driver.run(SP)
-    assert SP not in spmc.state.running
+    assert (SP, 0) not in spmc.state.running
 
 
 # --- memory ------------------------------------------------------------------------------------

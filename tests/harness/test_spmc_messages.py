@@ -131,6 +131,19 @@ def test_a_suspended_sp_is_busy_until_it_is_run(
     assert host.smc(FFA.RUN, SP << 16)[0] == FFA.MSG_WAIT
 
 
+def test_a_partition_of_several_vcpus_is_busy_on_the_cpu_that_it_was_preempted_on(
+    host: FlatHost,
+) -> None:
+    host.spmc.on(FFA.MSG_SEND_DIRECT_REQ_64).preempt()
+    assert host.smc(FFA.MSG_SEND_DIRECT_REQ_64, PAIR, 0, 7)[0] == FFA.INTERRUPT
+    host.spmc.cpu = 1
+    assert host.smc(FFA.MSG_SEND_DIRECT_REQ_64, PAIR, 0, 8)[3] == 8
+    assert host.smc(FFA.RUN, SP << 16 | 1)[0] == FFA.MSG_WAIT
+    host.spmc.cpu = 0
+    assert error_code(host.smc(FFA.MSG_SEND_DIRECT_REQ_64, PAIR)[2]) is FfaError.BUSY
+    assert host.smc(FFA.RUN, SP << 16)[3] == 7
+
+
 @pytest.mark.parametrize("target", [0x80FF << 16, SP << 16 | 2])
 def test_run_of_what_is_not_there_is_invalid(host: FlatHost, target: int) -> None:
     assert error_code(host.smc(FFA.RUN, target)[2]) is FfaError.INVALID_PARAMETERS
