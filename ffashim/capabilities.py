@@ -13,7 +13,7 @@ from ffashim.defaults import default_spmc
 from ffashim.descriptors import IndirectMessage
 from ffashim.errors import UsageError
 from ffashim.faults import XenFault
-from ffashim.ffa import FFA, FfaError, Version
+from ffashim.ffa import FFA, V1_0, FfaError, Version
 from ffashim.machine import Machine
 
 _known: dict[tuple[Path, Any], Any] = {}
@@ -58,15 +58,25 @@ def handled(machine: Machine) -> frozenset[FFA]:
     return found
 
 
-def _handled(machine: Machine) -> frozenset[FFA]:
-    version = str(highest_version(machine))
+def handled_in_1_0(machine: Machine) -> frozenset[FFA]:
+    """Return those that it handles for one of version 1.0."""
+    found: frozenset[FFA] = probe(machine, _handled_in_1_0)
+    return found
+
+
+def _handled_in_1_0(machine: Machine) -> frozenset[FFA]:
+    return _handled(machine, V1_0)
+
+
+def _handled(machine: Machine, version: Version | None = None) -> frozenset[FFA]:
+    version = version or highest_version(machine)
     found = set()
-    arguments = {**_ARGUMENTS, FFA.VERSION: (int(highest_version(machine)),)}
+    arguments = {**_ARGUMENTS, FFA.VERSION: (int(version),)}
     snapshot = machine.snapshot()
     for fid in FFA:
         machine.restore(snapshot)
         vm = machine.create_vm(domid=1)
-        vm.negotiate(version)
+        vm.negotiate(str(version))
         if fid not in (FFA.RXTX_MAP_32, FFA.RXTX_MAP_64):
             vm.map_rxtx()
         try:

@@ -32,7 +32,7 @@ from ffashim.model.interrupt import schedule_receivers
 from ffashim.model.lifecycle import PATIENCE, Refusal, not_excused
 from ffashim.model.profile import Profile
 from ffashim.model.registers import LOW, Call
-from ffashim.model.rules import modelled, predict
+from ffashim.model.rules import SINCE_1_1, modelled, predict
 from ffashim.model.script import Script, Step, Who, named
 from ffashim.model.state import Guest, Secure, System
 from ffashim.reply import Reply
@@ -91,6 +91,7 @@ def profile_of(machine: Machine) -> Profile:
         calls,
         vm_to_vm,
         messages,
+        withheld_from_1_0=calls & SINCE_1_1 - capabilities.handled_in_1_0(machine),
         lists_from_version_on=vm_to_vm and capabilities.probe(machine, _lists_early),
     )
 

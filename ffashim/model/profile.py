@@ -33,6 +33,9 @@ class Profile:
     vm_to_vm: bool = False
     messages: bool = False
     notification_interrupt: int = 8
+    withheld_from_1_0: frozenset[FFA] = frozenset()
+    """ABIs of FF-A 1.1 that a guest of 1.0 does not have, though one of 1.1 does. FF-A says
+    what a version has, and not what its guests must not be given of a later one."""
     rxtx_pages: int = 1
     """The largest RX and TX. Xen documents: "Maps only one 4k page as RX and TX buffers"."""
     repeats_ids_in_1_0: bool = True

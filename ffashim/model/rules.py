@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from ffashim.errors import FfashimError
-from ffashim.ffa import FFA, V1_2, FfaError, is_64bit, is_ffa
+from ffashim.ffa import FFA, NOTIFICATIONS, V1_0, V1_2, FfaError, is_64bit, is_ffa
 from ffashim.model.exchange import Plan
 from ffashim.model.outcome import Outcome, error, unknown, unsupported
 from ffashim.model.profile import Profile
@@ -19,6 +19,8 @@ _rules: dict[int, Rule] = {}
 
 SINCE_1_2 = frozenset({FFA.PARTITION_INFO_GET_REGS, FFA.MSG_SEND_DIRECT_REQ2})
 """A caller of an earlier version does not have them (13.9, 15.4)."""
+SINCE_1_1 = frozenset({FFA.MSG_SEND2, FFA.SPM_ID_GET, *NOTIFICATIONS, FFA.NOTIFICATION_INFO_GET_32})
+"""Later than 1.0 (chapters 15 and 17, 13.11)."""
 PHYSICAL = frozenset(
     {FFA.NOTIFICATION_BITMAP_CREATE, FFA.NOTIFICATION_BITMAP_DESTROY, FFA.RX_ACQUIRE}
 )
@@ -76,6 +78,8 @@ def exists(system: System, guest: Guest, fid: int) -> bool:
         return False
     if guest.bits == 32 and is_64bit(fid):
         return False  # SMCCC 1.2, 2.5: the 64-bit convention is for AArch64
+    if guest.version == V1_0 and fid in system.profile.withheld_from_1_0:
+        return False
     below = system.secure.calls
     if fid in BELOW and BELOW[FFA(fid)] not in below:
         return False

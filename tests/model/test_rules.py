@@ -128,6 +128,17 @@ def test_without_a_version_nothing_is_there(fid: FFA) -> None:
     assert all(FFA.SUCCESS_32 not in each.registers[0] for each in outcomes(before, fid))
 
 
+def test_a_guest_of_1_0_may_do_without_what_came_later() -> None:
+    before = system(replace(GUEST, version=V1_0))
+    assert exists(before, before.guest(2), FFA.ID_GET)
+    withheld = replace(before.profile, withheld_from_1_0=frozenset({FFA.ID_GET}))
+    after = replace(before, profile=withheld)
+    assert not exists(after, after.guest(2), FFA.ID_GET)
+    assert all(FFA.SUCCESS_32 not in each.registers[0] for each in outcomes(after, FFA.ID_GET))
+    later = after.having(replace(GUEST, version=V1_1))
+    assert exists(later, later.guest(2), FFA.ID_GET)
+
+
 def test_what_is_not_in_the_model_is_said() -> None:
     with pytest.raises(NotModelled, match="FFA_MEM_DONATE_32"):
         outcomes(system(GUEST), FFA.MEM_DONATE_32)
