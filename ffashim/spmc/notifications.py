@@ -48,10 +48,10 @@ def _bound(maps: Bitmaps, sender: int, bits: int, per_vcpu: bool) -> bool:
 def _set(maps: Bitmaps, bits: int, vcpu: int | None) -> Bitmaps:
     """Make notifications pending, global ones or those of one vCPU."""
     if vcpu is None:
-        return maps._replace(pending=maps.pending | bits, reported=False)
+        return maps._replace(pending=maps.pending | bits, reported=False, named=0)
     per = dict(maps.per_vcpu)
     per[vcpu] = per.get(vcpu, 0) | bits
-    return maps._replace(per_vcpu=tuple(per.items()), reported=False)
+    return maps._replace(per_vcpu=tuple(per.items()), reported=False, named=0)
 
 
 class NotificationAbis(Topic):
@@ -168,7 +168,7 @@ class NotificationAbis(Topic):
         if flags & NOTIF_GET_SP:
             per = dict(maps.per_vcpu)
             from_sp = maps.pending | per.pop(vcpu, 0)
-            maps = maps._replace(pending=0, per_vcpu=tuple(per.items()))
+            maps = maps._replace(pending=0, per_vcpu=tuple(per.items()), named=0)
         if flags & NOTIF_GET_VM:
             from_vms, maps = maps.from_vms, maps._replace(from_vms=0)
         if flags & NOTIF_GET_SPM:
@@ -194,15 +194,17 @@ class NotificationAbis(Topic):
             for endpoint, maps in table.items():
                 if maps.reported or not maps.any_pending:
                     continue
-                vcpus = [v for v, _ in maps.per_vcpu]
-                lists = [vcpus[n : n + 3] for n in range(0, len(vcpus), 3)] or [[]]
-                if len(ids) + sum(1 + len(one) for one in lists) > room:
-                    more = True
-                    break
-                for one in lists:
+                vcpus, named = [v for v, _ in maps.per_vcpu], maps.named
+                for n in range(named, len(vcpus) or 1, 3):
+                    one = vcpus[n : n + 3]
+                    if more := len(ids) + 1 + len(one) > room:
+                        break
                     ids += [endpoint, *one]
                     counts.append(len(one))
-                table[endpoint] = maps._replace(reported=True)
+                    named += len(one)
+                table[endpoint] = maps._replace(reported=not more, named=named)
+                if more:
+                    break
         if not ids:
             return error(FfaError.NO_DATA)
         w2 = NOTIF_INFO_MORE * more | len(counts) << NOTIF_INFO_LISTS_SHIFT
@@ -268,7 +270,7 @@ class NotificationAbis(Topic):
         maps = self.state.bitmaps.get(vm_id)
         if maps is not None:
             self.state.bitmaps[vm_id] = maps._replace(
-                from_spm=maps.from_spm | NOTIF_RX_BUFFER_FULL, reported=False
+                from_spm=maps.from_spm | NOTIF_RX_BUFFER_FULL, reported=False, named=0
             )
             self.spmc.host.raise_irq(self.spmc.sri)
 

@@ -88,7 +88,8 @@ class Binding(NamedTuple):
 class Bitmaps(NamedTuple):
     """The notifications of one endpoint (chapter 9): bindings, and what is pending from whom.
 
-    `reported`: FFA_NOTIFICATION_INFO_GET has already named it since the last change.
+    `reported`: FFA_NOTIFICATION_INFO_GET has already named it since the last change; `named`: so
+    many of its vCPUs with something pending, if there was no room for more.
     """
 
     vcpus: int
@@ -98,6 +99,7 @@ class Bitmaps(NamedTuple):
     from_vms: int = 0
     from_spm: int = 0
     reported: bool = False
+    named: int = 0
 
     @property
     def any_pending(self) -> bool:

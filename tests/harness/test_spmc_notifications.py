@@ -115,6 +115,18 @@ def test_info_get_says_when_there_is_more(host: FlatHost, fid: int, room: int) -
     assert second[2:4] == (1 << 7, 10 + room)
 
 
+def test_more_vcpus_of_a_vm_than_fit_are_named_in_turn(host: FlatHost) -> None:
+    host.smc(FFA.NOTIFICATION_BITMAP_CREATE, 10, 18)
+    host.smc(FFA.NOTIFICATION_BIND, SP << 16 | 10, NOTIF_PER_VCPU, 1, 0)
+    for vcpu in range(18):
+        host.spmc.notifications.notify(SP, 10, 1, vcpu=vcpu, delay=True)
+    first, second, third = (host.smc(FFA.NOTIFICATION_INFO_GET_64) for _ in range(3))
+    # Five lists of three vCPUs each, as a sixth has no room; then the one that is left.
+    assert first[2] == 0x3FF << 12 | 5 << 7 | 1
+    assert second[2:4] == (3 << 12 | 1 << 7, 17 << 48 | 16 << 32 | 15 << 16 | 10)
+    assert error(third) is FfaError.NO_DATA
+
+
 @pytest.mark.parametrize(
     ("args", "want"),
     [
