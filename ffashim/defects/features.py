@@ -70,16 +70,22 @@ def done_by_xen(machine: Machine, abi: FFA) -> bool:
     return between_guests and capabilities.missing(machine, messages=True) is None
 
 
+def _guest_without(machine: Machine, *abis: FFA) -> Vm | None:
+    """Boot on an SPMC without some functions. None if the tree wants one that has them."""
+    world = default_spmc(machine.extension)
+    machine.boot(Spmc(world.version, world.state.partitions, features_off=abis))
+    try:
+        return guest(machine, buffers=False)
+    except DomainError:
+        return None
+
+
 def _reports_in_vain(abi: FFA) -> Callable[[Machine], bool]:
     def probe(machine: Machine) -> bool:
         if done_by_xen(machine, abi):
             return False
-        world = default_spmc(machine.extension)
-        machine.boot(Spmc(world.version, world.state.partitions, features_off=[abi]))
-        try:
-            return _reports(guest(machine, buffers=False), abi)
-        except DomainError:
-            return False  # it wants an SPMC that has it
+        vm = _guest_without(machine, abi)
+        return vm is not None and _reports(vm, abi)
 
     return probe
 
@@ -91,13 +97,8 @@ REPORTS_IN_VAIN = {abi: Defect(IN_VAIN, _reports_in_vain(abi)) for abi in FORWAR
 def _interrupts_in_vain(machine: Machine) -> bool:
     if done_by_xen(machine, FFA.NOTIFICATION_GET):
         return False
-    world = default_spmc(machine.extension)
-    machine.boot(Spmc(world.version, world.state.partitions, features_off=NOTIFICATIONS))
-    try:
-        vm = guest(machine, buffers=False)
-    except DomainError:
-        return False  # it wants an SPMC that has them
-    return any(_reports(vm, each) for each in NOTIFICATION_INTERRUPTS)
+    vm = _guest_without(machine, *NOTIFICATIONS)
+    return vm is not None and any(_reports(vm, each) for each in NOTIFICATION_INTERRUPTS)
 
 
 REPORTS_INTERRUPTS_IN_VAIN = Defect(
@@ -110,12 +111,9 @@ CALLS_IN_VAIN = "calls what the SPMC says it has not"
 
 def _asks_in_vain(abi: FFA) -> Callable[[Machine], bool]:
     def probe(machine: Machine) -> bool:
-        world = default_spmc(machine.extension)
-        machine.boot(Spmc(world.version, world.state.partitions, features_off=[abi]))
-        try:
-            direct(guest(machine, buffers=False), 0, fid=abi)
-        except DomainError:
-            return False  # it wants an SPMC that has it
+        vm = _guest_without(machine, abi)
+        if vm is not None:
+            direct(vm, 0, fid=abi)
         return any(note.rule == "unsupported" for note in machine.spmc.notes)
 
     return probe
