@@ -62,7 +62,7 @@ KNOWN = (
         GUESTS_DEADLOCK,
         lambda alarm: _between(alarm, "ffa_rx_acquire", "ffa_handle_rxtx_map", "rxtx_unmap"),
     ),
-    Known(KEEPS_BITMAP, lambda alarm: _names(alarm, AlarmKind.SPMC, "notification bitmap")),
+    Known(KEEPS_BITMAP, lambda alarm: _names(alarm, AlarmKind.SPMC, "something is pending")),
     Known(
         ANSWERS_AS_WIDE_AS_ASKED,
         lambda alarm: _names(alarm, AlarmKind.REGISTERS, "in an answer of 32 bits, 0x84000060"),

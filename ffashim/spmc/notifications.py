@@ -276,7 +276,8 @@ class NotificationAbis(Topic):
 
     def residue(self, vm_id: int) -> list[str]:
         """Bitmaps of a VM that were not destroyed, and bindings of SPs to it."""
-        left = []
-        if vm_id in self.state.bitmaps:
-            left.append(f"notification bitmap of VM {vm_id} was not destroyed")
-        return left
+        maps = self.state.bitmaps.get(vm_id)
+        if maps is None:
+            return []
+        why = ": something is pending" if maps.any_pending else ""
+        return [f"notification bitmap of VM {vm_id} was not destroyed{why}"]
