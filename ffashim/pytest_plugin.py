@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ffashim import baseline, capabilities, ending, failures, loader, sanitizers
+from ffashim import baseline, capabilities, ending, failures, loader, sanitizers, suite
 from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY, machine_of
 from ffashim.coverage import session as coverage
 from ffashim.defaults import default_spmc, partitions
@@ -234,11 +234,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
     """Say what was tested, each tree's origin, version, configuration and compiler, and what a
-    change has done to the defects.
+    change has done to the defects; and what to do if nothing was.
     """
+    keyword = config.getoption("-k")
+    told_by_us = config.pluginmanager.hasplugin("ffashim.report")
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and keyword and not told_by_us:
+        terminalreporter.write_line(suite.nothing_selected(keyword, "these files"))
     lines: dict[str, None] = {}
     for name, before, outcomes in (
         ("xen", "tested ", None),

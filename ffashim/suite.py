@@ -15,6 +15,14 @@ from ffashim import paths, report
 from ffashim.failures import FaultGroups
 
 
+def nothing_selected(keyword: str | None, of: str = "the suite") -> str:
+    """What to tell somebody whose ``-k`` fits no test."""
+    return (
+        f"-k {keyword}: no test of {of} is selected.\n"
+        "It takes parts of the names of tests and of their files, with `and`, `or` and `not`."
+    )
+
+
 def run(
     arguments: Sequence[str],
     plugins: Sequence[object] = (),

@@ -98,10 +98,11 @@ def check(
     results = run_suite(
         [
             *subject_arguments(xen, patch, baseline, config, cc, checks),
-            *_pytest_options(keyword, workers, junit),
+            *_pytest_options(workers, junit),
             *(["--coverage"] if coverage else []),
             *([f"--coverage-dir={coverage_dir}"] if coverage_dir else []),
-        ]
+        ],
+        keyword,
     )
     if json_file:
         records = {name: extension.record for name, extension in extensions.items()}
@@ -142,10 +143,8 @@ def tell_warnings(
     return said
 
 
-def _pytest_options(keyword: str | None, workers: str | None, junit: Path | None) -> Sequence[str]:
+def _pytest_options(workers: str | None, junit: Path | None) -> Sequence[str]:
     result: list[str] = []
-    if keyword is not None:
-        result.append(f"-k={keyword}")
     if workers is not None:
         if workers != "auto" and not workers.isdecimal():
             raise UsageError(f"-n {workers}: neither a number of processes nor auto")

@@ -31,17 +31,18 @@ def subject_arguments(
     return arguments
 
 
-def run_suite(arguments: Sequence[str]) -> list[report.Result]:
+def run_suite(arguments: Sequence[str], keyword: str | None = None) -> list[report.Result]:
     """Run the suite with further pytest arguments, print its table, and return what it found.
 
+    keyword: runs only the tests that pytest's ``-k`` has match it.
     Raises UsageError if no test was selected, typer.Exit if pytest came to no result.
     """
-    status, results = suite.run(arguments)
+    status, results = suite.run([*arguments, *([f"-k={keyword}"] if keyword else [])])
     if status == pytest.ExitCode.INTERRUPTED and not report.failed(results):
         raise typer.Exit(130)
     if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise typer.Exit(2)
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
-        raise UsageError("no test of the suite was selected: see -k")
+        raise UsageError(suite.nothing_selected(keyword))
     report.print_tables(results, Console(soft_wrap=True))
     return results

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ffashim import loader
+from ffashim import loader, suite
 from ffashim.errors import UsageError
 from ffashim.series import content, lines, tasks
 from ffashim.series.commits import Series
@@ -153,7 +153,7 @@ class Plan:
         if status == pytest.ExitCode.USAGE_ERROR:
             raise UsageError(f"-k {keyword}: this is no expression of pytest's")
         if status == pytest.ExitCode.NO_TESTS_COLLECTED:
-            raise UsageError(f"-k {keyword}: no test of the suite is selected")
+            raise UsageError(suite.nothing_selected(str(keyword)))
 
     # --- each tree by itself ----------------------------------------------------------------------
 

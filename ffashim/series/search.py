@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ffashim import suite
 from ffashim.errors import SourceError, UsageError
 from ffashim.series import content, history, plan, tasks
 from ffashim.series.history import Entry, History
@@ -37,6 +38,8 @@ class Probe:
 
 
 PASSED, FAILED, UNTOLD = "passed", "failed", "cannot be told"
+NOTHING_SELECTED, NOTHING_APPLIES = "no test is selected", "no test applies"
+"""Why nothing can be told, beside a commit that does not build."""
 
 Tell = Callable[[Probe], None]
 
@@ -46,11 +49,14 @@ def open_range(what: str) -> tuple[History, str, list[Entry]]:
 
     Merges are followed by their first parents. Raises UsageError or SourceError.
     """
-    for directory, revisions in history.split(what):
+    named = list(history.split(what))
+    for directory, revisions in named:
         if directory.is_dir():
             repository = History(directory)
             return repository, *repository.line(revisions)
-    raise UsageError(f"{what}: name a range of a git repository, DIR@A..B")
+    if not named:
+        raise UsageError(f"{what}: name a range of a git repository, DIR@A..B")
+    raise UsageError(f"{what}: there is no directory {named[0][0]}")
 
 
 def first_bad(
@@ -67,7 +73,7 @@ def first_bad(
     for entry, wanted in ((start, PASSED), (entries[bad], FAILED)):
         found = searcher.probe(entry)
         if found.outcome != wanted:
-            raise UsageError(_not_as_said(found, wanted))
+            raise UsageError(_not_as_said(found, wanted, test))
     untold: set[int] = set()
     while True:
         open_ = [n for n in range(good + 1, bad) if n not in untold]
@@ -83,12 +89,31 @@ def first_bad(
             bad = middle
 
 
-def _not_as_said(found: Probe, wanted: str) -> str:
-    place = "start" if wanted == PASSED else "end"
+def _not_as_said(found: Probe, wanted: str, test: Test) -> str:
+    """Say why there is nothing to search, and what to do about it."""
+    name = found.name[:12]
+    if found.why == NOTHING_SELECTED:
+        of = str(test.file) if test.file else "the suite"
+        return suite.nothing_selected(test.keyword, of)
+    place, other = ("start", "an earlier") if wanted == PASSED else ("end", "a later")
+    here = f"the {place} of the range, {name}"
+    if found.why == NOTHING_APPLIES:
+        return (
+            f"{here}, lacks what the tests need: all are skipped. Let the range {place} elsewhere."
+        )
+    if found.outcome == UNTOLD:
+        return (
+            f"{here}, cannot be tried: {found.why}\nLet the range {place} at a commit that builds."
+        )
+    if wanted == PASSED:
+        return (
+            f"the test fails before the range, at {name}: {found.why}.\n"
+            f"Begin at {other} commit, at which it passes; `ffashim defects` tells since when a"
+            " known defect is there."
+        )
     return (
-        f"at the {place} of the range, {found.name[:12]}, the tests have not {wanted}: "
-        f"{found.outcome}{', ' + found.why if found.why else ''}.\n"
-        "Name a range A..B such that they pass at A and fail at B."
+        f"the test passes at {here}: no commit of it is bad.\n"
+        f"End at {other} commit, at which it fails, or name the tests that fail."
     )
 
 
@@ -125,11 +150,12 @@ class _Searcher:
         outcomes: Mapping[str, str] = result["tests"]
         # Who asks for the beginning of a known defect has named a test that is to fail of it.
         bad = ("failed", "known_defect")
-        failed = [name for name, outcome in outcomes.items() if outcome in bad]
-        if failed:
-            return FAILED, failed[0].partition("::")[2]
+        failed = [(name, outcome) for name, outcome in outcomes.items() if outcome in bad]
+        for name, outcome in failed:
+            of_it = ", of a known defect" if outcome == "known_defect" else ""
+            return FAILED, name.partition("::")[2] + of_it
         if "passed" not in outcomes.values():
-            return UNTOLD, "no test applies" if outcomes else "no test is selected"
+            return UNTOLD, NOTHING_APPLIES if outcomes else NOTHING_SELECTED
         return PASSED, ""
 
     def _task(self, tree: Tree) -> Task:

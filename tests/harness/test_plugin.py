@@ -240,3 +240,9 @@ def test_sanitizers_are_asked_of_the_build(run: Run, pytester: pytest.Pytester) 
     result = run(body, "--sanitize=memory")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*there is no 'memory'; there are address, undefined*"])
+
+
+def test_who_selects_nothing_is_told_what_an_expression_takes(run: Run) -> None:
+    result = run("def test_it(vm): pass", "-k", "nosuch")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(["-k nosuch: no test of these files is selected.", "It takes *"])

@@ -51,7 +51,8 @@ def test_a_keyword_that_selects_nothing_is_refused_before_anything_is_built(
         (["series", "/nowhere"], "there is no /nowhere"),
         (["series", "/nowhere", "--html", "/nowhere/page.html"], "cannot be written"),
         (["bisect", "/nowhere@a..b"], "name what fails"),
-        (["bisect", "/nowhere@a..b", "-k", "x"], "name a range of a git repository"),
+        (["bisect", "/nowhere@a..b", "-k", "x"], "there is no directory /nowhere"),
+        (["bisect", "/nowhere", "-k", "x"], "name a range of a git repository"),
         (["bisect", "/nowhere@a..b", "/nowhere/test.py"], "there is no file"),
     ],
 )

@@ -56,15 +56,33 @@ def test_what_cannot_be_tried_is_named_if_it_may_be_the_one(tried: list[str]) ->
     assert found("unclear", "good", "bad", "unclear", "bad") == ["bad 2"]
 
 
+def test_a_range_whose_end_does_not_fail_is_refused(tried: list[str]) -> None:
+    with pytest.raises(
+        UsageError, match=r"passes at the end of the range, .*: no commit .* is bad"
+    ):
+        found("good", "good")
+
+
 @pytest.mark.parametrize(
-    ("commits", "told"),
-    [(["good", "good"], "at the end of the range"), (["unclear"], "cannot be told")],
+    ("at", "outcome", "told"),
+    [
+        ("start", (search.FAILED, "test_a, of a known defect"), "fails before the range, .* known"),
+        ("start", (search.UNTOLD, "ffa.c:3: error: no"), "start .* cannot be tried: ffa.c:3: err"),
+        ("start", (search.UNTOLD, search.NOTHING_APPLIES), "start of the range, .* are skipped"),
+        ("start", (search.UNTOLD, search.NOTHING_SELECTED), "-k anything: no test of the suite is"),
+        ("end", (search.UNTOLD, "ffa.c:3: error: no"), "the end .* cannot be tried: ffa.c:3: err"),
+    ],
 )
-def test_a_range_whose_end_does_not_fail_is_refused(
-    tried: list[str], commits: list[str], told: str
+def test_why_there_is_nothing_to_search_is_told(
+    monkeypatch: pytest.MonkeyPatch, at: str, outcome: tuple[str, str], told: str
 ) -> None:
-    with pytest.raises(UsageError, match=told):
-        found(*commits)
+    as_wanted = {"before": (search.PASSED, ""), "0": (search.FAILED, "")}
+    said = as_wanted | {{"start": "before", "end": "0"}[at]: outcome}
+    monkeypatch.setattr(search._Searcher, "_outcome", lambda _, commit: said[commit])
+    nothing = cast("History", None)
+    test = search.Test("anything", None, {}, "cc")
+    with pytest.raises(UsageError, match=f"(?s){told}"):
+        search.first_bad(nothing, "before", [Entry("0", "", "", "", b"")], test, lambda _: None)
 
 
 def test_a_commit_is_found_by_building_and_running_and_documentation_costs_nothing(
