@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from ffashim import capabilities
 from ffashim.defects import Defect
 from ffashim.defects.buffers import HIDES_BUFFERS, TAKES_UNALIGNED
+from ffashim.defects.features import MINDS_SBZ
 from ffashim.defects.lifecycle import FORGETS_FAILED_VM
 from ffashim.defects.memory import DROPS_TAG, IGNORES_SHARE_FLAGS
 from ffashim.machine import Machine
@@ -51,6 +52,8 @@ REASONS: Sequence[Reason] = (
     Reason(
         "never reached: an SPMC without FFA_PARTITION_INFO_GET is given up at boot",
         (
+            "ffa_handle_partition_info_get/error/d41e4441",
+            "ffa_handle_partition_info_get/assignment/db060513",
             "ffa_handle_partition_info_get/condition/649aaa02",
             "ffa_handle_partition_info_get/bound/ff2ba462",
         ),
@@ -98,6 +101,7 @@ REASONS: Sequence[Reason] = (
         (
             "ffa_direct_req_send_vm/constant/ad7a8e8b",
             "ffa_direct_req_send_vm/constant/2919a671",
+            "ffa_direct_req_send_vm/constant/3ef43cab",
         ),
     ),
     Reason(
@@ -109,6 +113,20 @@ REASONS: Sequence[Reason] = (
         ("rxtx_unmap/assignment/74ce014e",),
     ),
     Reason(
+        "a byte more than a page: no descriptor of Xen's ends there",
+        ("share_shm/arithmetic/77eb343f",),
+    ),
+    Reason(
+        "which of the registers that should be zero it refuses: any is one too many",
+        ("handle_features/constant/c2a53b60",),
+        defect=MINDS_SBZ,
+    ),
+    Reason(
+        "one element behind an array is read: the sanitizers see it, no guest can",
+        ("is_in_subscr_list/comparison/95dbbc05",),
+        equivalent=False,
+    ),
+    Reason(
         "one byte behind a local variable is written: the sanitizers see it, no guest can",
         ("*/bound/52920661",),
         equivalent=False,
@@ -116,6 +134,7 @@ REASONS: Sequence[Reason] = (
     Reason(
         "a later minor version and the same one come to the same",
         (
+            "handle_version/comparison/032c9631",
             "ffa_probe_fw/comparison/33974848",
             "ffa_probe_fw/bound/61aa7d68",
             "ffa_probe/comparison/ff42ca05",

@@ -111,6 +111,7 @@ def test_a_handle_of_another_guest(xen: Machine, vm: Vm, spmc: Spmc) -> None:
     handle = handle_of(share(vm))
     assert reclaim(guest(xen), handle).error is FfaError.INVALID_PARAMETERS
     assert list(spmc.memory.shares) == [handle]
+    assert not spmc.calls(FFA.MEM_RECLAIM), "what the SPMC does not report it is not asked for"
 
 
 def test_memory_that_an_sp_still_maps(vm: Vm, spmc: Spmc) -> None:
