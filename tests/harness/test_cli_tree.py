@@ -271,7 +271,7 @@ def test_check_fails_if_the_suite_cannot_be_read(check: Command) -> None:
 def test_check_refuses_to_find_nothing(check: Command) -> None:
     done = check("def test_passes(vm):\n    pass\n", "-k", "nothing")
     assert done.returncode == 2
-    assert "error: no test" in done.stderr
+    assert "no test of the suite is selected" in done.stderr
 
 
 def test_check_refuses_an_expression_that_is_none(check: Command) -> None:

@@ -84,7 +84,7 @@ def test_the_exit_status_tells_of_a_warning_on_a_changed_line(
     said = lint.Remark("xen/arch/arm/tee/ffa.c", 7, "it is odd", "-Wodd", ("gcc", "clang"))
     monkeypatch.setattr(lint, "warnings", lambda *_: [said])
     monkeypatch.setattr(subject, "prepare", lambda *_, **__: {})
-    monkeypatch.setattr(suite, "run_suite", lambda _: [])
+    monkeypatch.setattr(suite, "run_suite", lambda *_: [])
     patch = [plant(tree, tmp_path, FIXED)] if patched else None
     with pytest.raises(typer.Exit) if patched else contextlib.nullcontext() as caught:
         check([tree.spec], patch, warnings=True)
