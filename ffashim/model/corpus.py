@@ -7,7 +7,7 @@ that is asked about, and what a guest does then: it lets go of all that it has, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ffashim.defaults import MAILBOX
 from ffashim.descriptors import (
@@ -20,6 +20,7 @@ from ffashim.descriptors import (
 from ffashim.ffa import FFA, MEM_PERM_RW, Version
 from ffashim.model.inputs import PAGES, doublewords, words
 from ffashim.model.script import Script, Step, Who
+from ffashim.model.structures import MESSAGE, TRANSACTION, bent
 from ffashim.traffic import NO_SP, SP
 
 _TX, _RX, _MORE, *_ = PAGES
@@ -83,33 +84,67 @@ CALLS: Sequence[Call] = [
 
 _ENDING: Sequence[Call] = [[FFA.RX_RELEASE], [FFA.RXTX_UNMAP]]
 
+_LAYOUTS = {"of 1.1": Version(1, 1), "with buffers": Version(1, 2)}
+"""States in which what lies in TX is looked at, and how it is laid out there."""
+
 
 def scripts() -> list[Script]:
-    """Return the conversations, and one in which a guest asks for each feature."""
+    """Return the conversations: each call in each state, one that asks for each feature, and one
+    for each field of what a guest puts into TX.
+    """
     features = [[FFA.FEATURES, each] for each in (*FFA, 1, 2, 3)]
-    told = [_script(STATES[state], features) for state in ("of 1.1", "with buffers")]
-    return [*told, *(_script(before, [call]) for before in STATES.values() for call in CALLS)]
+    told = [_script(STATES[state], _steps(features)) for state in _LAYOUTS]
+    asked = [_script(before, _steps([call])) for before in STATES.values() for call in CALLS]
+    return [*told, *asked, *_bent()]
 
 
-def _script(before: Sequence[Call], asked: Sequence[Sequence[int] | str]) -> Script:
+def _bent() -> Iterator[Script]:
+    """Yield conversations in which a field is bent in each way, one after the other."""
+    for state, version in _LAYOUTS.items():
+        for message in (_message(SP), _message(_OTHER_ID)):
+            for path, values in MESSAGE.items():
+                sent = (_sent(bent(message, path, value), version) for value in values)
+                yield _script(STATES[state], [step for steps in sent for step in steps])
+        for path, values in TRANSACTION.items():
+            sent = (_sent(bent(_share(), path, value), version) for value in values)
+            yield _script(STATES[state], [step for steps in sent for step in steps])
+
+
+def _script(before: Sequence[Call], asked: Iterable[Step]) -> Script:
     guests = [Step("guest", (64,), {"vcpus": 1, "domid": who.number + 1}, who)
               for who in (_ME, _OTHER)]  # fmt: skip
     other = [_call(_OTHER, each) for each in _MAPPED if not isinstance(each, str)]
-    steps = [step for call in (*before, *asked, *_ENDING) for step in _steps(call)]
+    steps = [*_steps(before), *asked, *_steps(_ENDING)]
     return Script({}, (*guests, *other, *steps, Step("destroy", (_ME,))))
 
 
-def _steps(call: Call) -> Iterator[Step]:
-    if not isinstance(call, str):
-        yield _call(_ME, call)
-        return
+def _steps(calls: Iterable[Call]) -> Iterator[Step]:
+    for call in calls:
+        if call == _SHARE:
+            yield from _sent(_share(), Version(1, 2))
+        elif call == _MESSAGE:
+            yield from _sent(_message(_OTHER_ID), Version(1, 2))
+        elif not isinstance(call, str):
+            yield _call(_ME, call)
+
+
+def _share() -> MemoryTransaction:
     region = CompositeRegion((Constituent(_MORE, 1),))
-    share = MemoryTransaction(_ID, (MemoryAccess(SP, MEM_PERM_RW),), region)
-    message = IndirectMessage(_ID, _OTHER_ID, b"hello")
-    what, version = (share if call == _SHARE else message), Version(1, 2)
+    return MemoryTransaction(_ID, (MemoryAccess(SP, MEM_PERM_RW),), region)
+
+
+def _message(receiver: int) -> IndirectMessage:
+    return IndirectMessage(_ID, receiver, b"hello")
+
+
+def _sent(what: IndirectMessage | MemoryTransaction, version: Version) -> Iterator[Step]:
     yield Step("put", (_ME, _TX, what, version))
-    length = len(what.encode(version))
-    yield _call(_ME, [FFA.MEM_SHARE_64, length, length] if call == _SHARE else [FFA.MSG_SEND2])
+    if isinstance(what, MemoryTransaction):
+        length = len(what.encode(version))
+        yield _call(_ME, [FFA.MEM_SHARE_64, length, length])
+    else:
+        yield _call(_ME, [FFA.MSG_SEND2])
+        yield _call(_OTHER, [FFA.RX_RELEASE])  # so that the next one finds room
 
 
 def _call(who: Who, registers: Sequence[int]) -> Step:

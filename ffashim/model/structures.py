@@ -29,7 +29,7 @@ from ffashim.model.pair import RAM_PAGES
 PARTITIONS = [0x8001, 0x8001, 0x8001, 0x8002, 0x8003, 0x8004]
 ENDPOINTS = [*PARTITIONS, 0, 1, 2, 3, 0x8000, 0x80FF, 0xFFFF]
 LENGTHS = [0, 1, 8, 15, 16, 17, 19, 20, 21, 24, 31, 32, 33, 39, 40, 41, 47, 48, 49, 63, 64, 80, 81,
-           88, 96, 112, 255, 256, 2048, 4056, 4064, 4076, 4079, 4080, 4095, 4096, 4097,
+           88, 96, 112, 255, 256, 2048, 4056, 4057, 4064, 4076, 4077, 4079, 4080, 4095, 4096, 4097,
            0xFFFF, 0x1_0000, 1 << 31, (1 << 32) - 16, (1 << 32) - 1]  # fmt: skip
 """Sizes, counts and offsets around those that FF-A's structures have."""
 

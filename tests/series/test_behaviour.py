@@ -3,19 +3,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from repositories import Repo
 
+from ffashim import loader
+from ffashim.descriptors import IndirectMessage, MemoryTransaction
 from ffashim.faults import Report, XenAccess
-from ffashim.ffa import FFA
+from ffashim.ffa import FFA, Version
+from ffashim.machine import Machine
 from ffashim.model import corpus
 from ffashim.model.inputs import SENSIBLE
 from ffashim.model.script import Script, Step, Who
+from ffashim.model.structures import MESSAGE, TRANSACTION
 from ffashim.reply import Reply
-from ffashim.series.behaviour import ORDER, SEEN, TIMING, differences
+from ffashim.series.behaviour import ORDER, SEEN, TIMING, Comparison, differences
+from ffashim.series.commits import load
 from ffashim.series.recording import Seen, ended
 from ffashim.series.showing import as_json
+from ffashim.traffic import SP
+from ffashim.variants import variants
 
 CALL = Step("call", (Who(0), FFA.ID_GET))
 OK = Reply((FFA.SUCCESS_32, *(0,) * 17))
@@ -104,4 +113,49 @@ def test_the_corpus_asks_for_each_function_in_each_state() -> None:
     called = {step.arguments[1] for script in corpus.scripts() for step in script.steps
               if step.method == "call"}  # fmt: skip
     assert set(SENSIBLE) - {FFA.MEM_SHARE_32} <= called
-    assert len(corpus.scripts()) == len(corpus.CALLS) * len(corpus.STATES) + 2
+    assert len(corpus.scripts()) > len(corpus.CALLS) * len(corpus.STATES)
+
+
+def test_the_corpus_bends_each_field_of_what_a_guest_puts_into_tx() -> None:
+    put = [step.arguments for script in corpus.scripts() for step in script.steps
+           if step.method == "put"]  # fmt: skip
+    for version in (Version(1, 1), Version(1, 2)):
+        sent = [what for _, _, what, layout in put if layout == version]
+        for receiver in (SP, 3):
+            messages = [each for each in sent if isinstance(each, IndirectMessage)]
+            messages = [each for each in messages if each.receiver == receiver]
+            for name in ("offset", "size", "flags", "reserved"):
+                assert set(MESSAGE[name]) <= {getattr(each, name) for each in messages}
+        shares = [each for each in sent if isinstance(each, MemoryTransaction)]
+        for name in ("access_count", "access_offset", "handle"):
+            assert set(TRANSACTION[name]) <= {getattr(each, name) for each in shares}
+
+
+MESSAGES = "xen/arch/arm/tee/ffa_msg.c"
+EMPTY = r"src_msg(?:\.|->)msg_size == 0 \|\|\s*"
+HEADER = r"(msg_offset) < (sizeof)"
+LENGTH = r"(src_msg\.msg_size) > |(page_count \* FFA_PAGE_SIZE) <"
+
+
+@pytest.mark.parametrize(
+    ("check", "weaker"),
+    [(EMPTY, ""), (HEADER, r"\1 + 1 < \2"), (LENGTH, None)],
+    ids=["is empty", "begins in its header", "is a byte too long"],
+)
+def test_a_commit_that_lets_a_message_through_is_seen_to_if_the_message(
+    repo: Repo, check: str, weaker: str | None
+) -> None:
+    text = (repo.path / MESSAGES).read_text()
+    if check == EMPTY and not re.search(EMPTY, text):  # a tree from before it was refused
+        repo.edit(r"(src_ctx->page_count \* FFA_PAGE_SIZE <)", r"src_msg->msg_size == 0 || \1",
+                  MESSAGES)  # fmt: skip
+        repo.commit("Refuse an empty message")
+    if weaker is None:
+        weaker = r"\1 > 1 + " if re.search(r"src_msg\.msg_size > ", text) else r"\2 + 1 <"
+    repo.edit(check, weaker, MESSAGES)
+    repo.commit("Forget to look")
+    series = load(f"{repo.path}@HEAD~1..", None, None, lambda line: None)
+    one, other = (Machine(loader.build(tree, variants(tree, {})[-1])) for tree in series.trees)
+    found, _ = Comparison(one, other).run(corpus.scripts(), 8, 60)
+    assert {each["subject"] for each in found} == {"FFA_MSG_SEND2"}
+    assert any("was FFA_ERROR INVALID_PARAMETERS" in each["what"] for each in found)
