@@ -12,15 +12,27 @@ from pathlib import Path
 import pytest
 
 from ffashim import paths, report
+from ffashim.errors import UsageError
 from ffashim.failures import FaultGroups
+
+
+def require_tests(status: int | None, keyword: str, of: str = "the suite") -> None:
+    """Refuse a ``-k`` by which pytest, asked to collect tests, has found none. Raises UsageError.
+
+    status: pytest's.
+    """
+    if status == pytest.ExitCode.USAGE_ERROR:
+        raise UsageError(f"-k {keyword}: this is no expression of pytest's.\n{_EXPRESSION}")
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise UsageError(nothing_selected(keyword, of))
+
+
+_EXPRESSION = "It takes parts of the names of tests and of their files, with `and`, `or` and `not`."
 
 
 def nothing_selected(keyword: str | None, of: str = "the suite") -> str:
     """What to tell somebody whose ``-k`` fits no test."""
-    return (
-        f"-k {keyword}: no test of {of} is selected.\n"
-        "It takes parts of the names of tests and of their files, with `and`, `or` and `not`."
-    )
+    return f"-k {keyword}: no test of {of} is selected.\n{_EXPRESSION}"
 
 
 def run(

@@ -65,6 +65,7 @@ def bisect(
     test = search.Test(
         keyword, file.resolve() if file else None, options.settings(config), compiler
     )
+    search.require_tests(history, entries, test)
     found = search.first_bad(history, before, entries, test, tell)
     _print(found, console)
     if len(found) > 1:

@@ -80,7 +80,7 @@ def check(
     baseline warnings are listed, and are no failure.
     """
     from ffashim import report
-    from ffashim.cli.suite import run_suite, subject_arguments
+    from ffashim.cli.suite import require_tests, run_suite, subject_arguments
 
     for file in (junit, json_file):
         require_writable(file)
@@ -91,13 +91,17 @@ def check(
         from ffashim.coverage import gcov
 
         gcov.tool(cc)
+    arguments = subject_arguments(xen, patch, baseline, config, cc, checks)
+    if keyword is not None:
+        subject.find_trees(xen, patch)  # what is wrong with one is said first
+        require_tests(keyword, arguments)
     extensions = subject.prepare(
         xen, patch, baseline, options.settings(config), cc, coverage=coverage, sanitize=checks
     )
     said = tell_warnings(xen, patch, baseline, options.settings(config)) if warnings else []
     results = run_suite(
         [
-            *subject_arguments(xen, patch, baseline, config, cc, checks),
+            *arguments,
             *_pytest_options(workers, junit),
             *(["--coverage"] if coverage else []),
             *([f"--coverage-dir={coverage_dir}"] if coverage_dir else []),

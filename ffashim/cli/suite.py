@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,16 @@ def subject_arguments(
     for option, values in (("--xen", xen), ("--patch", patches), ("--config", config)):
         arguments += [f"{option}={value}" for value in values or ()]
     return arguments
+
+
+def require_tests(keyword: str, arguments: Sequence[str]) -> None:
+    """Refuse a ``-k`` that selects nothing before anything is built. Raises UsageError.
+
+    arguments: what names the trees, which may be a part of the names of tests.
+    """
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        status, _ = suite.run([*arguments, "--collect-only", f"-k={keyword}"])
+    suite.require_tests(status, keyword)
 
 
 def run_suite(arguments: Sequence[str], keyword: str | None = None) -> list[report.Result]:

@@ -15,10 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pytest
-
 from ffashim import loader, suite
-from ffashim.errors import UsageError
 from ffashim.series import content, lines, tasks
 from ffashim.series.commits import Series
 from ffashim.series.tasks import Result, Task
@@ -106,6 +103,7 @@ class Plan:
         self.compilers = compilers
         self.effort = effort
         self._sanitize = list(sanitize)
+        self._keyword = keyword
         self._selected = {"examples": effort.examples, "tests": effort.tests, "keyword": keyword}
         self.found = Results()
         self.notes: list[str] = []
@@ -144,16 +142,12 @@ class Plan:
 
     def _require_tests(self, stage: Callable[[Sequence[Task]], Mapping[str, Result]]) -> None:
         """Refuse a ``-k`` that selects nothing before anything is built."""
-        if (keyword := self._selected["keyword"]) is None:
+        if (keyword := self._keyword) is None:
             return
         tree = self.trees[0]
         means = [content.identity(tree), keyword]
         task = Task("selects", {"tree": subject(tree), "keyword": keyword}, means)
-        status = stage([task])[task.key].get("status")
-        if status == pytest.ExitCode.USAGE_ERROR:
-            raise UsageError(f"-k {keyword}: this is no expression of pytest's")
-        if status == pytest.ExitCode.NO_TESTS_COLLECTED:
-            raise UsageError(suite.nothing_selected(str(keyword)))
+        suite.require_tests(stage([task])[task.key].get("status"), keyword)
 
     # --- each tree by itself ----------------------------------------------------------------------
 

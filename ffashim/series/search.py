@@ -59,6 +59,21 @@ def open_range(what: str) -> tuple[History, str, list[Entry]]:
     raise UsageError(f"{what}: there is no directory {named[0][0]}")
 
 
+def require_tests(repository: History, entries: Sequence[Entry], test: Test) -> None:
+    """Refuse a ``-k`` that selects nothing before anything is built. Raises UsageError."""
+    if test.keyword is None:
+        return
+    try:
+        tree = _tree(repository, entries[-1].hash)
+    except SourceError:
+        return  # which is told when the commit is tried
+    file = str(test.file) if test.file else None
+    what = {"tree": plan.subject(tree), "keyword": test.keyword, "file": file}
+    task = Task("selects", what, [content.identity(tree), test.keyword, _content(test)])
+    status = tasks.run([task], 1, lambda *_: None)[task.key].get("status")
+    suite.require_tests(status, test.keyword, file or "the suite")
+
+
 def first_bad(
     repository: History, before: str, entries: Sequence[Entry], test: Test, tell: Tell
 ) -> list[Entry]:
@@ -131,9 +146,8 @@ class _Searcher:
         return found
 
     def _outcome(self, commit: str) -> tuple[str, str]:
-        directory = self._repository.directory
         try:
-            tree = git.at_revision(f"{directory}@{commit}", directory, commit, _silent)
+            tree = _tree(self._repository, commit)
         except SourceError as error:
             return UNTOLD, str(error).partition("\n")[0]
         identity = content.identity(tree)
@@ -160,10 +174,19 @@ class _Searcher:
 
     def _task(self, tree: Tree) -> Task:
         test = self._test
-        file = test.file.read_text(encoding="utf-8", errors="replace") if test.file else ""
         how = {"settings": dict(test.settings), "cc": test.cc, "keyword": test.keyword}
         what = {"tree": plan.subject(tree), **how, "file": str(test.file) if test.file else None}
-        return Task("tries", what, [content.identity(tree), plan.identity(test.cc), how, file])
+        means = [content.identity(tree), plan.identity(test.cc), how, _content(test)]
+        return Task("tries", what, means)
+
+
+def _content(test: Test) -> str:
+    return test.file.read_text(encoding="utf-8", errors="replace") if test.file else ""
+
+
+def _tree(repository: History, commit: str) -> Tree:
+    directory = repository.directory
+    return git.at_revision(f"{directory}@{commit}", directory, commit, _silent)
 
 
 def _silent(_: str) -> None:

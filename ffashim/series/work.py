@@ -134,11 +134,11 @@ class Chosen:
             self.said.setdefault(report.nodeid, "\n".join(text)[:_SHOWN])
 
 
-def selects(tree: Given, keyword: str) -> Found:
-    """Tell by pytest's exit status whether ``-k`` selects any test of the suite."""
+def selects(tree: Given, keyword: str, file: str | None = None) -> Found:
+    """Tell by pytest's exit status whether ``-k`` selects any test, of a file or of the suite."""
     found = tree_of(tree)
     arguments = [f"--xen={found.root}", "--collect-only", f"-k={keyword}"]
-    status, _ = suite.run(arguments, [Chosen(found)])
+    status, _ = suite.run(arguments, [Chosen(found)], [file] if file else None)
     return {"status": int(status)}
 
 

@@ -268,16 +268,16 @@ def test_check_fails_if_the_suite_cannot_be_read(check: Command) -> None:
     assert "nothing_of_that_name" in done.stdout
 
 
-def test_check_refuses_to_find_nothing(check: Command) -> None:
-    done = check("def test_passes(vm):\n    pass\n", "-k", "nothing")
+def test_check_refuses_to_find_nothing_before_anything_is_built(check: Command) -> None:
+    done = check("def test_passes(vm):\n    pass\n", "-k", "nothing", "--cc=/nowhere/cc")
     assert done.returncode == 2
-    assert "no test of the suite is selected" in done.stderr
+    assert "error: -k nothing: no test of the suite is selected.\n" in done.stderr
 
 
 def test_check_refuses_an_expression_that_is_none(check: Command) -> None:
     done = check("def test_passes(vm):\n    pass\n", "-k", "a b")
     assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    assert "error: -k a b: this is no expression of pytest's.\n" in done.stderr
 
 
 def test_check_is_ended_by_ctrl_c(check: Command) -> None:

@@ -45,6 +45,20 @@ def test_a_keyword_that_selects_nothing_is_refused_before_anything_is_built(
     refused(told, "series", f"{repo.path}@HEAD~1..", "-k", keyword)
 
 
+def test_a_bisect_for_a_test_that_there_is_not_is_refused_before_anything_is_built(
+    repo: Repo,
+) -> None:
+    repo.edit("(#include)", r"/* changed */\n\1")
+    repo.commit("Change it")
+    refused("-k nosuch: no test of the suite is selected", "bisect", f"{repo.path}@HEAD~1..",
+            "-k", "nosuch", "--cc", "/nowhere/cc")  # fmt: skip
+
+
+def test_a_bisect_to_a_revision_that_there_is_not_is_refused(repo: Repo) -> None:
+    refused("no branch, tag or commit 'nowhere'", "bisect", f"{repo.path}@HEAD..nowhere",
+            "-k", "test_id_get")  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
