@@ -182,11 +182,21 @@ class Step:
         done = _capture(self.command)
         if done.returncode or (self.refused and self.refused.search(done.stderr)):
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            if len(said) > MOST_LINES:
-                said[MOST_LINES:] = [f"... and {len(said) - MOST_LINES} more lines"]
-            repeat = ("The command was:", f"    {shlex.join(self.command)}")
-            raise BuildError("\n".join([f"{self.failure}:", *said, *repeat]))
+            raise BuildError("\n".join([f"{self.failure}:", *self._told(said)]))
         return done.stderr.strip()
+
+    def _told(self, said: list[str]) -> list[str]:
+        """Return what people read of a failure, which ends in what is wrong and where all is."""
+        log = self.target.with_suffix(".log")
+        command = ("The command was:", f"    {shlex.join(self.command)}")
+        log.write_text("\n".join([*said, *command]) + "\n", encoding="utf-8")
+        wrong = [line for line in said if "error:" in line]
+        wrong += [line for line in said if self.refused and self.refused.search(line)]
+        shown = said[:MOST_LINES]
+        if len(said) > MOST_LINES:
+            shown.append(f"... and {len(said) - MOST_LINES} more lines")
+        ends = [f"It fails of {wrong[0]}"] if wrong and len(said) > 1 else []
+        return [*shown, *ends, f"All that was said, and the command, is in {log}"]
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def test_sources_that_do_not_compile(tree: Tree, tmp_path: Path) -> None:
     with broken.open("a") as file:
         file.write("int f(void) { return no_such_name; }\n")
     done = ffashim("check", "--xen", copy.root, FFASHIM_CACHE=str(tmp_path / "cache"))
-    assert_refused(done, f"{broken} does not compile", "no_such_name", "The command was:")
+    assert_refused(done, f"{broken} does not compile", "no_such_name", "It fails of ", "is in ")
 
 
 def test_a_patch_that_does_not_apply(tree: Tree, tmp_path: Path) -> None:

@@ -221,9 +221,12 @@ def test_the_error_of_a_broken_file_can_be_repeated_by_its_command(
     broken.write_text(whole + "#error planted mistake\n")
     with pytest.raises(BuildError) as caught:
         loader.build(copy)
-    headline, *said = str(caught.value).splitlines()
+    headline, *_, what, where = str(caught.value).splitlines()
     assert headline == f"{broken} does not compile:"
-    assert any("planted mistake" in line for line in said)
+    line = len(broken.read_text().splitlines())
+    assert re.fullmatch(rf"It fails of {broken}:{line}:.* error: .*planted mistake.*", what)
+    assert where.startswith("All that was said, and the command, is in ")
+    said = Path(where.partition(" is in ")[2]).read_text().splitlines()
     command = said[said.index("The command was:") + 1]
 
     def repeat() -> subprocess.CompletedProcess[str]:
