@@ -74,6 +74,13 @@ def test_what_makes_no_sense_is_refused(arguments: list[str], told: str) -> None
     refused(told, *arguments)
 
 
+@pytest.mark.parametrize("command", ["series /nowhere", "explore"])
+def test_an_effort_that_there_is_not_is_told_with_those_that_there_are(command: str) -> None:
+    done = ffashim(*command.split(), "--effort", "fast")
+    assert done.returncode == 2
+    assert "Invalid value for '--effort': 'fast' is not one of 'quick', " in done.stderr
+
+
 def test_what_a_tool_of_the_list_saved_instead_of_the_mail_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.txt"
     page.write_text("[Date Prev][Date Next]\n\n> diff --git a/f b/f\n> --- a/f\n> +++ b/f\n")
