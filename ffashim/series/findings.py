@@ -64,6 +64,8 @@ class Judgement:
     """By file and line of the tree that it leaves: reached, partly, missed or later."""
     mutants: Counter[str] = field(default_factory=Counter)
     """What became of those of its lines."""
+    broken: bool = False
+    """It does not build, in some configuration or by some compiler, whoever has broken it."""
 
     def of(self, *rules: str) -> list[Finding]:
         """Return the findings of some rules."""

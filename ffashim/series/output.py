@@ -152,8 +152,11 @@ def cells(judgement: Judgement, colours: bool = True) -> list[str]:
     counted = sum(marks.values())
     fates = judgement.mutants
     noticed, survived = fates["noticed"], fates["survived"]
+    built = painted(f"{len(builds)} worse" if builds else "ok", builds)
+    if judgement.broken:
+        built = "[red]does not build[/]" if colours else "does not build"
     return [
-        painted(f"{len(builds)} worse" if builds else "ok", builds),
+        built,
         painted(", ".join(parts) or ("same" if tested else "-"),
                 [f for f in tests if f.rule != "fixed"]),
         painted(f"{len(behaviour)} changed" if behaviour else "none seen" if compared else "-",

@@ -26,6 +26,7 @@ def judge(plan: Plan, found: Results) -> Verdict:
     for number, commit in enumerate(plan.series.commits, 1):
         judgement = Judgement(commit)
         judgement.outcomes = _outcomes(found, number)
+        judgement.broken = _broken(plan, found, number)
         judgement.findings = [
             *(_errors(plan, found, number) or _builds(plan, found, number)),
             *_warnings(plan, found, number),
@@ -90,6 +91,12 @@ def _builds(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
 
         yield Finding("build", ERROR, f"does not build: {head}", tuple(where), error,
                       mended=mended(plan, number, there))  # fmt: skip
+
+
+def _broken(plan: Plan, found: Results, number: int) -> bool:
+    results = (result for (n, _), result in found.conformance.items() if n == number)
+    said = (found.compiles.get((number, cc), {}) for cc in plan.compilers)
+    return any(each.get("error") for each in results) or any(map(_refused, said))
 
 
 def _first_error(text: str) -> str:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -239,10 +240,24 @@ def test_where_there_is_no_table_it_is_told_now_and_then_how_far_it_is(
 
 def test_a_commit_that_was_not_built_is_not_said_to_be_the_same(verdict: Verdict) -> None:
     commit = verdict.judgements[0].commit
-    refused = Finding("build", "error", "does not build: f.c:1: no")
-    assert output.cells(Judgement(commit, [refused]), colours=False)[:3] == ["1 worse", "-", "-"]
+    broken = Judgement(commit, broken=True)
+    assert output.cells(broken, colours=False)[:3] == ["does not build", "-", "-"]
     tested = Judgement(commit, [], Counter(passed=1), 40)
     assert output.cells(tested, colours=False)[:3] == ["ok", "same", "none seen"]
+
+
+def test_the_page_of_a_commit_that_does_not_build_counts_no_tests_and_offers_none(
+    verdict: Verdict, tmp_path: Path
+) -> None:
+    commit = replace(verdict.judgements[0].commit, spec="xen@1234")
+    refused = Finding("build", "error", "does not build: f.c:1: no")
+    text = made(
+        replace(verdict, judgements=[Judgement(commit, [refused], broken=True)]), "html", tmp_path
+    )
+    assert "<p>Does not build.</p>" in text
+    assert '<td class="cell error" data-name="builds">does not build</td>' in text
+    assert "0 tests" not in text
+    assert "Again:" not in text
 
 
 def test_a_diff_knows_the_numbers_of_its_lines() -> None:

@@ -88,6 +88,12 @@ def test_what_breaks_while_nothing_builds_is_blamed_on_the_commit_that_builds_ag
     assert findings(judged) == [(1, "build", ERROR, 2), (2, "test", ERROR, 0)]
 
 
+def test_a_commit_that_does_not_build_since_an_earlier_one_does_not_build_either() -> None:
+    broken = ran("", error="xen/arch/arm/tee/ffa.c:1: error: no such thing")
+    judged = verdict(of_tests(ran("passed"), broken, broken, ran("passed")))
+    assert [each.broken for each in judged.judgements] == [True, True, False]
+
+
 def test_a_base_that_could_not_be_tested_is_said() -> None:
     judged = verdict(of_tests(ran("", error="f.c:1: error: no"), *map(ran, ["passed"] * 3)))
     assert "the base could not be tested" in judged.notes[0]

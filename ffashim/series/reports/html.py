@@ -67,12 +67,17 @@ def _commit(judgement: Judgement) -> dict[str, object]:
         *(output.RULES[name] for name in names[:3]), ("coverage",), ("mutant",),
     )  # fmt: skip
     cells = zip(names, output.cells(judgement, colours=False), rules, strict=True)
+
+    def worst(name: str, of: Sequence[str]) -> str:
+        broken = name == "builds" and judgement.broken
+        return ERROR if broken else _worst(judgement.of(*of))
+
     groups = [(title, judgement.of(*of)) for title, of in _GROUPS.items()]
     return {
         "judgement": judgement,
         "commit": judgement.commit,
         "level": judgement.level,
-        "cells": [(name, text, _worst(judgement.of(*of))) for name, text, of in cells],
+        "cells": [(name, text, worst(name, of)) for name, text, of in cells],
         "groups": [(title, _by_subject(title, found)) for title, found in groups if found],
         "marks": record.marks(judgement),
         "files": diffs.files(judgement.commit.diff, judgement.margin),

@@ -10,6 +10,7 @@ It has this shape::
 "name": "0001-....patch",             # as users call it
 "subject": "...", "author": "...",
 "compiled": true,                     # whether it changes what is compiled here
+"builds": true,                       # in all configurations
 "claim": "No functional change",      # or null
 "level": "error",                     # the worst of the findings, or ""
 "tests": {"passed": 9, ...},          # in all configurations
@@ -58,6 +59,7 @@ def _commit(judgement: Judgement) -> dict[str, Any]:
         "subject": commit.subject,
         "author": commit.author,
         "compiled": commit.compiled,
+        "builds": not judgement.broken,
         "claim": commit.claim,
         "level": judgement.level,
         "tests": dict(judgement.outcomes),
