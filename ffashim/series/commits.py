@@ -139,6 +139,8 @@ def _from_range(what: str, directory: Path, revisions: str, progress: Progress) 
 
 def _from_patches(path: Path, xen: str | None, base: str | None, progress: Progress) -> Series:
     drafts, cover, named, notes = _read(path)
+    for number, draft in enumerate(drafts, 1):
+        patching.require_whole(draft.patch, number, len(drafts))
     tree, found = _base(drafts, xen, base, named, progress)
     commits: list[Commit] = []
     first = tree
@@ -202,6 +204,14 @@ def _read_directory(path: Path) -> tuple[list[_Draft], str | None, str | None, l
         told = ", ".join(f"v{each}" for each in older)
         notes.append(f"{path} holds {told} too; v{version} is taken")
     newest = [(name, each) for name, each in found if each.version == version]
+    whole = {each.number for _, each in newest if not each.damage}
+    for name, each in newest:
+        if each.damage and each.number not in whole:
+            raise PatchError(
+                f"{path / name}, {each.subject!r}, is damaged: {each.damage}.\n"
+                "Write it anew: git format-patch."
+            )
+    newest = [(name, each) for name, each in newest if not each.damage]
     covers = [each for _, each in newest if not each.diff]
     drafts += [_draft(name, each) for name, each in newest if each.diff]
     if not drafts:

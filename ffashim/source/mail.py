@@ -48,6 +48,8 @@ class Mail:
     number: int
     """Its place in the series; 0 is the cover letter."""
     total: int
+    damage: str = ""
+    """Why a mail that is numbered as a patch holds none."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ def read(file: Path, content: bytes) -> Posting:
 
     Raises PatchError, which names what is missing or what else is there.
     """
-    found = list(mails(file, content))
+    everything = list(mails(file, content))
+    found = [mail for mail in everything if not mail.damage]
     patches = [mail for mail in found if mail.diff]
+    damaged = [mail for mail in everything if mail.damage]
     if not patches:
-        raise PatchError(no_patch(file, content))
+        raise PatchError("\n".join([*map(_damaged, damaged), no_patch(file, content)]))
     notes: list[str] = []
     version = max(mail.version for mail in patches)
     if older := sorted({mail.version for mail in patches} - {version}):
@@ -108,11 +112,14 @@ def read(file: Path, content: bytes) -> Posting:
     cover = placed.pop(0, None)
     total = max(mail.total for mail in chosen)
     if missing := [n for n in range(1, total + 1) if n not in placed]:
-        raise PatchError(
-            f"{file} lacks {_numbers(missing)} of {total} of the series "
-            f"{(cover or placed[min(placed)]).title!r}.\n"
-            "Save the whole thread: b4 am MESSAGE-ID, or the archive's mbox of the thread."
-        )
+        there = {mail.number: _damaged(mail) for mail in damaged
+                 if mail.version == version and mail.total == total}  # fmt: skip
+        lacks = [n for n in missing if n not in there]
+        title = (cover or placed[min(placed)]).title
+        wrong = [f"{file}: {there[n]}" for n in missing if n in there]
+        if lacks:
+            wrong.append(f"{file} lacks {_numbers(lacks)} of {total} of the series {title!r}.")
+        raise PatchError("\n".join([*wrong, _WHOLE]))
     return Posting(cover, [placed[n] for n in sorted(placed)], notes)
 
 
@@ -128,6 +135,13 @@ def _one_series(file: Path, mails: Sequence[Mail]) -> list[Mail]:
     # Without numbers they come in the order of the file, as git format-patch --no-numbered has it.
     places = {title: n for n, title in enumerate(dict.fromkeys(mail.title for mail in mails), 1)}
     return [replace(mail, number=places[mail.title], total=len(places)) for mail in mails]
+
+
+_WHOLE = "Save the whole thread: b4 am MESSAGE-ID, or the archive's mbox of the thread."
+
+
+def _damaged(mail: Mail) -> str:
+    return f"the mail {mail.subject!r} is damaged: {mail.damage}."
 
 
 def _numbers(numbers: Sequence[int]) -> str:
@@ -153,7 +167,10 @@ def no_patch(file: Path, content: bytes) -> str:
 
 
 def mails(file: Path, content: bytes) -> Iterator[Mail]:
-    """Yield patches and cover letters, each once; b4 and lists send copies of the same mail."""
+    """Yield patches and cover letters, each once; b4 and lists send copies of the same mail.
+
+    A mail that should be a patch and is none comes with its damage.
+    """
     seen: set[str] = set()
     try:
         with store.scratch(paths.cache_dir() / "mail") as work:
@@ -162,7 +179,8 @@ def mails(file: Path, content: bytes) -> Iterator[Mail]:
                 mail = _read(path.read_bytes(), work)
                 if mail is None or (mail.id and mail.id in seen):
                     continue
-                seen.add(mail.id)
+                if not mail.damage:  # another copy may be whole
+                    seen.add(mail.id)
                 yield mail
     except SourceError as error:
         raise PatchError(f"cannot read the mails in {file}: {error}") from error
@@ -182,12 +200,15 @@ def _read(raw: bytes, work: Path) -> Mail | None:
     ).stdout.decode(errors="replace")
     diff = (work / "diff").read_bytes()
     title, version, number, total = _parse(subject)
+    body = (work / "message").read_text(encoding="utf-8", errors="replace")
+    damage = ""
     if not is_diff(diff):
-        if number or not total:
+        if not total:
             return None
+        if number:
+            damage = _damage(message, body.encode() + diff)
         diff = b""
     found = dict(re.findall(r"^(Author|Email): (.*)$", info, re.M))
-    body = (work / "message").read_text(encoding="utf-8", errors="replace")
     # What follows the three dashes is no part of the commit, but may say for which it is.
     trailer = _BASE.search(raw.decode("utf-8", "replace"))
     if trailer and not _BASE.search(body):
@@ -195,8 +216,25 @@ def _read(raw: bytes, work: Path) -> Mail | None:
     return Mail(
         subject, title, f"{found.get('Author', '')} <{found.get('Email', '')}>", body, diff,
         _header(message, "Message-ID"), _thread(message), _sent(message), version,
-        number or (0 if total and not diff else 1), total or 1,
+        number or (0 if total and not diff else 1), total or 1, damage,
     )  # fmt: skip
+
+
+def _damage(message: EmailMessage, text: bytes) -> str:
+    """Say why there is no diff in a mail, as far as that can be told."""
+    for pattern, why in _DAMAGES:
+        if re.search(pattern, text, re.M):
+            return why
+    if message.get_content_type() == "text/html":
+        return "it is HTML"
+    return "there is no diff in it"
+
+
+_DAMAGES = (
+    (rb"^(> ?)+(diff --git |--- \S)", "its diff is quoted"),
+    (rb"^\s+diff --git ", "its diff is indented"),
+    (rb"^@@ -\d", "its diff has lost the lines that name the files"),
+)
 
 
 def _header(message: EmailMessage, name: str) -> str:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -190,12 +191,30 @@ def _read_file(file: Path) -> Reading:
         raise PatchError(f"cannot read the patch {file}: {error.strerror}") from error
     if not mail.is_mail(content):
         return Reading([Patch(file.name, content)] if mail.is_diff(content) else [])
-    found: Sequence[mail.Mail] = [each for each in mail.mails(file, content) if each.diff]
+    everything = list(mail.mails(file, content))
+    found: Sequence[mail.Mail] = [each for each in everything if each.diff]
     notes: Sequence[str] = ()
-    if len(found) > 1:  # one alone may well be of a series
+    # One alone may well be of a series.
+    if len(found) > 1 or any(each.damage for each in everything):
         posting = mail.read(file, content)
         found, notes = posting.patches, posting.notes
     return Reading([Patch(f"{file.name}: {each.subject}", each.diff) for each in found], notes)
+
+
+def require_whole(patch: Patch, number: int, total: int) -> None:
+    """Find out before it is applied whether git can read a patch. Raises PatchError."""
+    with tempfile.TemporaryDirectory() as work:
+        done = _git_apply(patch, Path(work), "--numstat")
+    if done.returncode == 0:
+        return
+    why = done.stderr.strip().partition("\n")[0].removeprefix("error: ")
+    if at := re.search(r"at (?:<stdin>:|line )(\d+)", why):
+        lines = patch.diff.decode(errors="replace").splitlines()
+        why += f", before {lines[int(at[1]) - 1]!r}" if int(at[1]) <= len(lines) else ", its end"
+    raise PatchError(
+        f"{patch.name}, patch {number} of {total}, is damaged: {why}.\n"
+        "Save it anew: as git format-patch writes it, or b4 am MESSAGE-ID."
+    )
 
 
 # --- applying ------------------------------------------------------------------------------------

@@ -125,6 +125,30 @@ def test_a_patch_that_does_not_apply_is_named_with_the_place_and_the_base(
     assert "--base names (HEAD~2)" in said
 
 
+def test_a_patch_that_is_cut_off_is_named_before_a_base_is_looked_for(
+    repo: Repo, tmp_path: Path
+) -> None:
+    comment(repo, "first")
+    comment(repo, "second")
+    patches = repo.patches("HEAD~2", tmp_path / "out")
+    second = patches / "0002-Say-second.patch"
+    lines = second.read_text().splitlines(True)
+    at = next(n for n, line in enumerate(lines) if "second */" in line and line.startswith("+"))
+    second.write_text("".join([*lines[:at], *lines[at + 2 :]]))
+    with pytest.raises(FfashimError, match=r"^0002-Say-second\.patch, patch 2 of 2, is damaged: "):
+        read(patches, repo.path)
+
+
+def test_a_file_of_patches_without_its_diff_is_named(repo: Repo, tmp_path: Path) -> None:
+    comment(repo, "first")
+    comment(repo, "second")
+    patches = repo.patches("HEAD~2", tmp_path / "out")
+    first = patches / "0001-Say-first.patch"
+    first.write_text(first.read_text().partition("diff --git")[0])
+    with pytest.raises(FfashimError, match=r"'\[PATCH 1/2\] Say first', is damaged: there is no"):
+        read(patches, repo.path)
+
+
 def test_what_is_not_committed_is_said_not_to_count(repo: Repo) -> None:
     comment(repo, "first")
     repo.edit(START, r"/* not yet */\n\1")

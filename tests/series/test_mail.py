@@ -92,6 +92,33 @@ def test_a_series_that_lacks_a_patch_is_refused_by_its_number() -> None:
         taken(COVER, TWO)
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("".join(f"> {line}" for line in diff("one").splitlines(True)), "its diff is quoted"),
+        ("".join(f"  {line}" for line in diff("one").splitlines(True)), "its diff is indented"),
+        (
+            diff("one").partition("\n+++ b/f\n")[2],
+            "its diff has lost the lines that name the files",
+        ),
+        ("Change it.", "there is no diff in it"),
+    ],
+)
+def test_a_mail_of_a_series_that_is_damaged_is_named_with_what_is_wrong(
+    body: str, why: str
+) -> None:
+    damaged = mail("[PATCH 1/2] First", body, "p1", "c")
+    with pytest.raises(PatchError) as error:
+        taken(COVER, damaged, TWO)
+    told = f"{FILE}: the mail '[PATCH 1/2] First' is damaged: {why}.\nSave the whole thread"
+    assert str(error.value).startswith(told)
+
+
+def test_a_damaged_mail_of_which_there_is_a_copy_that_is_whole_is_no_harm() -> None:
+    damaged = mail("[PATCH 1/2] First", "Change it.", "p1", "c")
+    assert titles(taken(COVER, damaged, ONE, TWO)) == ["First", "Second"]
+
+
 def test_two_series_are_not_mixed() -> None:
     others = [patch(f"[PATCH {n}/2] Other {n}", f"x{n}", f"x{n}", "elsewhere") for n in (1, 2)]
     with pytest.raises(PatchError, match="more than one series"):
