@@ -3,10 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ffashim.defects import Defect, crashes
-from ffashim.ffa import FFA, MEM_FLAG_CLEAR, PAGE_SIZE, V1_1, FfaError
+from ffashim.ffa import (
+    FFA,
+    MEM_FLAG_CLEAR,
+    MEM_FLAG_CLEAR_RELINQUISH,
+    MEM_FLAG_DONATE,
+    MEM_FLAG_LEND,
+    MEM_FLAG_TIME_SLICE,
+    PAGE_SIZE,
+    V1_1,
+    FfaError,
+)
 from ffashim.machine import Machine
 from ffashim.traffic import guest, handle_of, share, transaction, version_of
 from ffashim.vm import Vm
@@ -32,10 +43,23 @@ def _drops_tag(machine: Machine) -> bool:
 
 DROPS_TAG = Defect("drops the tag: the SP that retrieves with it is refused", _drops_tag)
 
-IGNORES_SHARE_FLAGS = Defect(
-    "ignores the flags of a memory transaction",
-    lambda machine: _shares(machine, flags=MEM_FLAG_CLEAR),
-)
+NO_SHARE_FLAGS = (
+    MEM_FLAG_CLEAR, MEM_FLAG_TIME_SLICE, MEM_FLAG_CLEAR_RELINQUISH, MEM_FLAG_LEND, MEM_FLAG_DONATE,
+    *(1 << n for n in (5, 6, 7)),
+)  # fmt: skip
+"""Flags that must not be set in a share (10.11.4). All trees refuse those that a byte is too short
+for."""
+_IGNORES_FLAGS = "ignores the flags of a memory transaction"
+
+
+def _shares_with(*flags: int) -> Callable[[Machine], bool]:
+    return lambda machine: any(_shares(machine, flags=each) for each in flags)
+
+
+IGNORES_SHARE_FLAG = {each: Defect(_IGNORES_FLAGS, _shares_with(each)) for each in NO_SHARE_FLAGS}
+"""By flag: a tree may refuse some."""
+IGNORES_SHARE_FLAGS = Defect(_IGNORES_FLAGS, _shares_with(*NO_SHARE_FLAGS))
+"""Any of them."""
 
 TAKES_MISALIGNED_ACCESS = Defect(
     "takes access descriptors that are not 16-byte aligned",

@@ -47,7 +47,7 @@ Bends = Mapping[str, Sequence[Any]]
 TRANSACTION: Bends = {
     "sender": ENDPOINTS,
     "attributes": [0, 0x6F, 0x2E, 0x2C, 0x10, 0x1F, 0x12F, 0xFFFF],
-    "flags": [1, 2, 4, 8, 9, 0x10, 0x18, 0x100, 1 << 31],
+    "flags": [1, 2, 4, 8, 9, 0x10, 0x18, 0x20, 0x100, 1 << 31],
     "handle": [1, 1 << 63, (1 << 64) - 1],
     "tag": [1, 1 << 63, (1 << 64) - 1],
     "access_size": LENGTHS,

@@ -12,7 +12,7 @@ from ffashim import FFA, Fetch, FfaError, Machine, P2m, Spmc, Vm
 from ffashim.defects.memory import (
     ASKS_FOR_A_GUEST,
     DROPS_TAG,
-    IGNORES_SHARE_FLAGS,
+    IGNORES_SHARE_FLAG,
     READS_ALL_OF_X3,
     READS_AN_ODD_REGION,
     READS_BEHIND_TX,
@@ -29,6 +29,7 @@ from ffashim.ffa import (
     MEM_ATTR_NORMAL_WB_ISH,
     MEM_ATTR_NS,
     MEM_FLAG_CLEAR,
+    MEM_FLAG_SHARE,
     MEM_PERM_RO,
     V1_1,
 )
@@ -118,6 +119,12 @@ def test_a_page_is_shared_under_a_handle(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     assert shared.handle == handle_of(reply)
     assert (shared.sender, shared.borrowers) == (vm.id, ((SP, 2),))
     assert [tuple(r) for r in shared.ranges] == [(vm.memory.machine_address(page), 1)]
+
+
+def test_a_share_may_say_that_it_is_one(vm: Vm, spmc: Spmc) -> None:
+    # Bits 4:3 of the flags, where 0 leaves it to the call.
+    handle = handle_of(share(vm, transaction(vm, flags=MEM_FLAG_SHARE)))
+    assert spmc.memory.shares[handle].sender == vm.id
 
 
 def test_a_32_bit_guest_shares_memory(xen: Machine, spmc: Spmc) -> None:
@@ -451,11 +458,23 @@ class TestRefused:
         assert vm.smc(FFA.MEM_SHARE_64, PAGE + 16, PAGE + 16).error
         assert not spmc.memory.shares
 
-    @IGNORES_SHARE_FLAGS.mark
+    @IGNORES_SHARE_FLAG[MEM_FLAG_CLEAR].mark
     def test_zeroing_what_is_shared(self, vm: Vm, spmc: Spmc) -> None:
         # The lender keeps access: the flag must be zero in a share (10.11.4).
         change = field(flags=MEM_FLAG_CLEAR)
         assert refused(vm, spmc, change(transaction(vm))) is FfaError.INVALID_PARAMETERS
+
+    @pytest.mark.parametrize(
+        "flags",
+        [
+            *(pytest.param(n, marks=each.mark) for n, each in IGNORES_SHARE_FLAG.items()),
+            *(1 << n for n in (8, 9, 10, 31)),
+        ],
+        ids=hex,
+    )
+    def test_flags_that_a_share_does_not_have(self, vm: Vm, spmc: Spmc, flags: int) -> None:
+        # Time slices are for a relayer that has them, the others are a borrower's (10.11.4).
+        assert refused(vm, spmc, field(flags=flags)(transaction(vm)))
 
     def test_attributes_with_the_ns_bit(self, xen: Machine, vm: Vm, spmc: Spmc) -> None:
         # Bit 6 is a receiver's field (Table 10.18); before Xen knew it, it was one attribute

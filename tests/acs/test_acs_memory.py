@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ffashim import FFA, FfaError, Machine, P2m, Spmc, Vm
-from ffashim.defects.memory import DROPS_TAG, IGNORES_SHARE_FLAGS, TAKES_MORE_THAN_TX
+from ffashim.defects.memory import DROPS_TAG, IGNORES_SHARE_FLAG, TAKES_MORE_THAN_TX
 from ffashim.descriptors import MemoryTransaction
 from ffashim.ffa import (
     MEM_ATTR_DEVICE,
@@ -190,7 +190,7 @@ def test_share_input_error_checks__to_oneself(vm: Vm, spmc: Spmc, fid: FFA) -> N
     assert refusal(vm, spmc, fid, to_oneself) is FfaError.INVALID_PARAMETERS
 
 
-@IGNORES_SHARE_FLAGS.mark
+@IGNORES_SHARE_FLAG[MEM_FLAG_CLEAR].mark
 @both
 def test_share_input_error_checks__zero_flag(vm: Vm, spmc: Spmc, fid: FFA) -> None:
     why = refusal(vm, spmc, fid, lambda t: replace(t, flags=MEM_FLAG_CLEAR))
