@@ -37,9 +37,8 @@ def version(system: System, guest: Guest, call: Call) -> Iterator[Outcome]:
         after = system.speaking(guest, selected)
         yield _told(after, call, "13.2.1: the callee's version, whichever the caller's is")
     elif selected == guest.version:
+        # A caller of a later minor version that asks again changes nothing, either.
         yield _told(system, call, "13.2.1: the version that was negotiated")
-        if asked != selected:
-            yield _refused(system, call, "13.2.1: another version than was negotiated")
     else:
         yield _refused(system, call, "13.2.1: no other version once another call was made")
 

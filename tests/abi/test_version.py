@@ -136,6 +136,24 @@ def test_the_version_can_be_asked_again_later(xen: Machine, version: str) -> Non
     assert vm.smc(FFA.VERSION, int(Version.parse(version))) == first
 
 
+@pytest.mark.parametrize("later", [1, 2, 0xFF])
+def test_a_guest_of_a_later_version_can_ask_again_later(xen: Machine, later: int) -> None:
+    # It has got Xen's version, and asks for no other one.
+    own = int(highest_version(xen))
+    vm = xen.create_vm()
+    vm.negotiate(str(Version.parse(own + later)))
+    assert vm.smc(FFA.VERSION, own + later).fid == own
+    assert vm.smc(FFA.VERSION, own).fid == own
+    assert count(vm)
+
+
+@ANSWERS_A_CHANGE.mark
+def test_bit_31_must_be_zero_later_too(xen: Machine) -> None:
+    own = highest_version(xen)
+    vm = xen.create_vm(str(own))
+    assert vm.smc(FFA.VERSION, 1 << 31 | int(own)).fid == NOT_SUPPORTED
+
+
 @ANSWERS_A_CHANGE.mark
 def test_another_version_is_refused_after_other_calls(xen: Machine) -> None:
     # FF-A 1.2, 13.2.1; FF-A ACS ffa_version_negotiation, Hafnium.
