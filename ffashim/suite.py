@@ -31,7 +31,9 @@ _EXPRESSION = "It takes parts of the names of tests and of their files, with `an
 
 
 def nothing_selected(keyword: str | None, of: str = "the suite") -> str:
-    """What to tell somebody whose ``-k`` fits no test."""
+    """What to tell somebody whose ``-k`` fits no test, or whose file has none."""
+    if keyword is None:
+        return f"there is no test in {of}"
     return f"-k {keyword}: no test of {of} is selected.\n{_EXPRESSION}"
 
 

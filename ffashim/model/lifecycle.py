@@ -60,6 +60,13 @@ class Refusal:
         """Whether nothing is refused: it only takes longer."""
         return isinstance(self.what, FrameworkMessage) and self.code in PAUSES
 
+    @property
+    def shows(self) -> str | None:
+        """Which field of `Deviation` says what a tree leaves that does not wait, if one does."""
+        if self.pauses:
+            return "forsakes"
+        return None if self.for_good else "gives_up"
+
     def plant(self, spmc: Spmc) -> Rule:
         """Let it happen the next time."""
         if isinstance(self.what, FrameworkMessage):

@@ -234,10 +234,10 @@ class Pair:
         try:
             vm = self.machine.create_vm(bits=bits, vcpus=vcpus, domid=domid, ram_pages=pages)
         except DomainError as error:
-            paused = bool(rule and rule.used and refusal and refusal.pauses)
-            refused = bool(rule and rule.used and not paused)
+            met = refusal if rule and rule.used else None
+            paused = met is not None and met.pauses
             none = f"no guest, though nothing was refused: {error}"
-            if not (scarce or refused or (paused and self._knows("forsakes", none))):
+            if not scarce and (met is None or (paused and not self._knows("forsakes", none))):
                 raise Disagreement(none, self.script) from error
             more = len(self.machine.heap) - blocks
             self._gone(domid, [*([f"{more} blocks of Xen's heap"] if more else []),
@@ -287,9 +287,8 @@ class Pair:
         left += self.spmc.residue(vm.id)
         if left:
             self._spoilt.add(vm.domid)
-        paused = refused is not None and refused.pauses
-        put_off = refused is not None and not refused.for_good and not paused
-        kinds = ["leaves", *(["gives_up"] if put_off else []), *(["forsakes"] if paused else [])]
+        shown = refused.shows if refused else None
+        kinds = ["leaves", *([shown] if shown else [])]
         self._gone(vm.domid, [*not_excused(left, refused)], *kinds)
 
     def _uses(self, vm: Vm) -> list[tuple[int, int]]:

@@ -164,10 +164,10 @@ class _Searcher:
         outcomes: Mapping[str, str] = result["tests"]
         # Who asks for the beginning of a known defect has named a test that is to fail of it.
         bad = ("failed", "known_defect")
-        failed = [(name, outcome) for name, outcome in outcomes.items() if outcome in bad]
-        for name, outcome in failed:
-            of_it = ", of a known defect" if outcome == "known_defect" else ""
-            return FAILED, name.partition("::")[2] + of_it
+        failed = next((name for name, outcome in outcomes.items() if outcome in bad), None)
+        if failed is not None:
+            of_it = ", of a known defect" if outcomes[failed] == "known_defect" else ""
+            return FAILED, failed.partition("::")[2] + of_it
         if "passed" not in outcomes.values():
             return UNTOLD, NOTHING_APPLIES if outcomes else NOTHING_SELECTED
         return PASSED, ""

@@ -196,9 +196,9 @@ class MessageAbis(Topic):
     def preempt(self, x: Regs, times: int, pause: FFA = FFA.INTERRUPT) -> Regs:
         """A direct request whose SP is preempted `times` times before it is done, or yields."""
         partition = self.state.by_id.get(x[1] & 0xFFFF)
-        if partition is None or self._context(partition) in self.state.running:
+        context = self._context(partition) if partition else None
+        if context is None or context in self.state.running:
             return self.direct_request(x)
-        context = self._context(partition)
         self.state.running[context] = Running(x, times - 1, pause)
         return paused(pause, *context)
 

@@ -190,21 +190,21 @@ class NotificationAbis(Topic):
         ids: list[int] = []
         counts: list[int] = []
         more = False
-        for table in (state.bitmaps, state.sp_bitmaps):
-            for endpoint, maps in table.items():
-                if maps.reported or not maps.any_pending:
-                    continue
-                vcpus, named = [v for v, _ in maps.per_vcpu], maps.named
-                for n in range(named, len(vcpus) or 1, 3):
-                    one = vcpus[n : n + 3]
-                    if more := len(ids) + 1 + len(one) > room:
-                        break
-                    ids += [endpoint, *one]
-                    counts.append(len(one))
-                    named += len(one)
-                table[endpoint] = maps._replace(reported=not more, named=named)
-                if more:
+        tables = (state.bitmaps, state.sp_bitmaps)
+        for table, endpoint, maps in [(t, *each) for t in tables for each in t.items()]:
+            if maps.reported or not maps.any_pending:
+                continue
+            vcpus, named = [v for v, _ in maps.per_vcpu], maps.named
+            for n in range(named, len(vcpus) or 1, 3):
+                one = vcpus[n : n + 3]
+                if more := len(ids) + 1 + len(one) > room:
                     break
+                ids += [endpoint, *one]
+                counts.append(len(one))
+                named += len(one)
+            table[endpoint] = maps._replace(reported=not more, named=named)
+            if more:
+                break
         if not ids:
             return error(FfaError.NO_DATA)
         w2 = NOTIF_INFO_MORE * more | len(counts) << NOTIF_INFO_LISTS_SHIFT

@@ -123,15 +123,17 @@ def test_a_guest_comes_though_a_partition_is_at_work_for_another(xen: Machine, s
     assert other.smc(FFA.ID_GET).ok
 
 
-paused = pytest.mark.parametrize("pause", [FFA.INTERRUPT, FFA.MSG_YIELD])
+paused = pytest.mark.parametrize(
+    ("times", "pause"),
+    [(times, pause) for times in (1, 3) for pause in (FFA.INTERRUPT, FFA.MSG_YIELD)],
+)
 """How a partition may leave the CPU before it has answered: whoever has asked runs it again."""
 
 
 @NEVER_RUNS_AGAIN.mark
 @paused
-@pytest.mark.parametrize("times", [1, 3])
 def test_a_guest_comes_though_a_partition_is_preempted_as_it_is_told(
-    xen: Machine, spmc: Spmc, pause: FFA, times: int
+    xen: Machine, spmc: Spmc, times: int, pause: FFA
 ) -> None:
     # A message of 18.3 is a direct one: an interrupt of the normal world may preempt its receiver
     # (chapter 8), and who has sent it calls FFA_RUN (14.5).
@@ -143,9 +145,8 @@ def test_a_guest_comes_though_a_partition_is_preempted_as_it_is_told(
 
 @NEVER_RUNS_AGAIN.mark
 @paused
-@pytest.mark.parametrize("times", [1, 3])
 def test_a_partition_that_is_preempted_as_it_is_told_knows_of_the_end(
-    xen: Machine, spmc: Spmc, pause: FFA, times: int
+    xen: Machine, spmc: Spmc, times: int, pause: FFA
 ) -> None:
     vm = xen.create_vm(domid=1)
     on(spmc, DESTROYED, SP).preempt(times, pause)

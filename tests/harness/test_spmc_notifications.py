@@ -115,6 +115,20 @@ def test_info_get_says_when_there_is_more(host: FlatHost, fid: int, room: int) -
     assert second[2:4] == (1 << 7, 10 + room)
 
 
+def test_that_there_is_more_is_said_though_something_small_would_fit(host: FlatHost) -> None:
+    for vm in range(10, 30):
+        vcpu, flags = (0, NOTIF_PER_VCPU) if vm == 29 else (None, 0)
+        host.smc(FFA.NOTIFICATION_BITMAP_CREATE, vm, 1)
+        host.smc(FFA.NOTIFICATION_BIND, SP << 16 | vm, flags, 1, 0)
+        host.spmc.notifications.notify(SP, vm, 1, vcpu=vcpu, delay=True)
+    host.spmc.notifications.listen(SP, 10, 1)
+    host.smc(FFA.NOTIFICATION_SET, 10 << 16 | SP, 0, 1, 0)
+    first, second = (host.smc(FFA.NOTIFICATION_INFO_GET_64) for _ in range(2))
+    # 19 VMs, as the last one takes two IDs; then that one and the partition.
+    assert first[2] == 19 << 7 | 1
+    assert second[2:4] == (1 << 12 | 2 << 7, SP << 32 | 29)
+
+
 def test_more_vcpus_of_a_vm_than_fit_are_named_in_turn(host: FlatHost) -> None:
     host.smc(FFA.NOTIFICATION_BITMAP_CREATE, 10, 18)
     host.smc(FFA.NOTIFICATION_BIND, SP << 16 | 10, NOTIF_PER_VCPU, 1, 0)

@@ -70,6 +70,13 @@ def test_the_base_is_the_one_that_the_patches_name(repo: Repo, tmp_path: Path) -
     assert "base-commit" in series.found
 
 
+def two_patches(repo: Repo, tmp_path: Path) -> Path:
+    """A directory of the patches of two commits."""
+    comment(repo, "first")
+    comment(repo, "second")
+    return repo.patches("HEAD~2", tmp_path / "out")
+
+
 def test_a_thread_may_come_as_an_archive_packs_it(repo: Repo, tmp_path: Path) -> None:
     comment(repo, "first")
     (patch,) = repo.patches("HEAD~1", tmp_path / "out").iterdir()
@@ -111,9 +118,7 @@ def test_where_no_files_are_just_those_of_the_patches_they_are_tried(
 def test_a_patch_that_does_not_apply_is_named_with_the_place_and_the_base(
     repo: Repo, tmp_path: Path
 ) -> None:
-    comment(repo, "first")
-    comment(repo, "second")
-    patches = repo.patches("HEAD~2", tmp_path / "out")
+    patches = two_patches(repo, tmp_path)
     second = patches / "0002-Say-second.patch"
     second.write_text(second.read_text().replace("/* first */", "/* other */"))
     with pytest.raises(FfashimError) as error:
@@ -128,9 +133,7 @@ def test_a_patch_that_does_not_apply_is_named_with_the_place_and_the_base(
 def test_a_patch_that_is_cut_off_is_named_before_a_base_is_looked_for(
     repo: Repo, tmp_path: Path
 ) -> None:
-    comment(repo, "first")
-    comment(repo, "second")
-    patches = repo.patches("HEAD~2", tmp_path / "out")
+    patches = two_patches(repo, tmp_path)
     second = patches / "0002-Say-second.patch"
     lines = second.read_text().splitlines(True)
     at = next(n for n, line in enumerate(lines) if "second */" in line and line.startswith("+"))
@@ -140,9 +143,7 @@ def test_a_patch_that_is_cut_off_is_named_before_a_base_is_looked_for(
 
 
 def test_a_file_of_patches_without_its_diff_is_named(repo: Repo, tmp_path: Path) -> None:
-    comment(repo, "first")
-    comment(repo, "second")
-    patches = repo.patches("HEAD~2", tmp_path / "out")
+    patches = two_patches(repo, tmp_path)
     first = patches / "0001-Say-first.patch"
     first.write_text(first.read_text().partition("diff --git")[0])
     with pytest.raises(FfashimError, match=r"'\[PATCH 1/2\] Say first', is damaged: there is no"):
