@@ -14,7 +14,7 @@ from types import TracebackType
 import pytest
 
 from ffashim.errors import FfashimError
-from ffashim.faults import XenFault
+from ffashim.faults import XenFault, alike
 from ffashim.machine import HISTORY, Machine
 from ffashim.spmc import Spmc
 from ffashim.spmc.log import Smc, describe
@@ -136,7 +136,7 @@ class FaultGroups:
         """Take up a failure, unless its fault has been met before."""
         if not report.failed:
             return
-        fault = getattr(report, FAULT, None)
+        fault = _kind(report)
         if fault in self._others:
             self._others[fault].append(report.nodeid)
             return
@@ -161,7 +161,7 @@ class FaultGroups:
                 terminalreporter.write_line(text.rstrip("\n"))
 
     def _same(self, report: pytest.TestReport | pytest.CollectReport) -> Iterator[tuple[str, str]]:
-        others = self._others.get(getattr(report, FAULT, ""), [])
+        others = self._others.get(_kind(report) or "", [])
         names = [name for name in dict.fromkeys(others) if name != report.nodeid]
         if names:
             shown = names[:_NAMED]
@@ -169,3 +169,8 @@ class FaultGroups:
                 shown.append(f"and {len(names) - _NAMED} more; the table below counts them by ABI")
             tests = "1 more test ends" if len(names) == 1 else f"{len(names)} more tests end"
             yield f"{tests} in this fault", "\n".join(shown)
+
+
+def _kind(report: object) -> str | None:
+    fault: str | None = getattr(report, FAULT, None)
+    return None if fault is None else alike(fault)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -85,6 +86,18 @@ class XenFault(FfashimError):
             if lines
         )
         return f"{self.headline}: {report.text}{at}{body}"
+
+
+def alike(summary: str) -> str:
+    """Return what summaries of the same kind at the same place of Xen have in common; what they say
+    may hold values that differ from test to test.
+    """
+    headline, colon, rest = summary.partition(": ")
+    where = rest.rpartition(" at ")[2]
+    return f"{headline} at {where}" if colon and _PLACE.fullmatch(where) else summary
+
+
+_PLACE = re.compile(r"\S+:\d+")
 
 
 class XenAssertion(XenFault):

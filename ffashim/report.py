@@ -42,6 +42,7 @@ from rich.table import Table
 
 from ffashim.baseline import MENDED_PROPERTY, NEW_PROPERTY
 from ffashim.failures import FAULT
+from ffashim.faults import alike
 from ffashim.variants import title
 
 TREE_PROPERTY = "ffashim.tree"
@@ -274,12 +275,15 @@ def _explanations(results: list[Result]) -> Iterator[tuple[str, str, str]]:
     fail have a line each: alike in words is not alike in cause.
     """
     failed: dict[str, list[Result]] = {}
+    first: dict[str, str] = {}
     known: dict[str, list[Result]] = {}
     mended: dict[str, list[Result]] = {}
     for result in results:
         if result.outcome is Outcome.FAILED:
             why = f"new defect: {'; '.join(result.new)}" if result.new else result.reason
-            failed.setdefault(why, []).append(result)
+            kind = alike(why) if result.fault and not result.new else why
+            failed.setdefault(kind, []).append(result)
+            first.setdefault(kind, why)
         elif result.outcome is Outcome.KNOWN_DEFECT:
             known.setdefault(result.reason, []).append(result)
         for finding in result.mended:
@@ -288,11 +292,14 @@ def _explanations(results: list[Result]) -> Iterator[tuple[str, str, str]]:
         yield _label(Outcome.KNOWN_DEFECT, f"{finding} ({_extent(found)})")
     for finding, found in mended.items():
         yield "mended", Outcome.PASSED.colour, f"{finding} ({_extent(found)})"
-    for why, found in failed.items():
-        if len(found) > _ONE_BY_ONE and all(result.fault or result.new for result in found):
-            yield _label(Outcome.FAILED, f"{why} ({_extent(found)})")
+    for kind, found in failed.items():
+        # At a place in Xen they are one thing to mend, however few.
+        few = 1 if kind != first[kind] else _ONE_BY_ONE
+        if len(found) > few and all(result.fault or result.new for result in found):
+            yield _label(Outcome.FAILED, f"{first[kind]} ({_extent(found)})")
         else:
             for result in found:
+                why = first[kind] if result.new else result.reason
                 yield _label(Outcome.FAILED, f"{result.abi}: {result.name}: {why}")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from ffashim.faults import alike
 from ffashim.series.findings import ERROR, NOTE, Finding
 from ffashim.series.plan import Plan, Results, name_of
 from ffashim.variants import VM_TO_VM, nearest
@@ -37,7 +38,8 @@ class _Change:
 
 def find(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
     """Yield what a commit does to the tests: a finding for each that it breaks, whatever its
-    parameters, and one for each defect that comes or goes.
+    parameters, or for each place in Xen where tests end, and one for each defect that comes or
+    goes.
     """
     for chosen in plan.variants(plan.trees[number]):
         here = name_of(chosen)
@@ -50,7 +52,7 @@ def find(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
     broken: dict[tuple[str, str], list[_Change]] = {}
     for change in changes:
         if change.rule in ("test", "lost"):
-            broken.setdefault((change.rule, change.name.partition("[")[0]), []).append(change)
+            broken.setdefault((change.rule, _cause(change)), []).append(change)
     for same in broken.values():
         yield _broken(plan, found, number, same)
     for rule in ("defect", "fixed"):
@@ -60,6 +62,13 @@ def find(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
                 groups.setdefault(change.why, []).append(change)
         for why, same in groups.items():
             yield _grouped(plan, found, number, why, same)
+
+
+def _cause(change: _Change) -> str:
+    """Return what tests have in common that are one finding: the fault's place, or their name."""
+    if change.rule == "test" and change.test.get("fault"):
+        return alike(change.why)
+    return change.name.partition("[")[0]
 
 
 def _changes(plan: Plan, found: Results, number: int) -> Iterator[_Change]:
@@ -125,10 +134,14 @@ def _broken(plan: Plan, found: Results, number: int, same: Sequence[_Change]) ->
     else:
         told = f"{told} {how}"
     again = first.name.partition("[")[0].rpartition("::")[2]
+    title = f"{first.test['abi']}: {told}: {first.why} (-k {again})"
+    if len({each.name.partition("[")[0] for each in same}) > 1:
+        abis = ", ".join(dict.fromkeys(each.test["abi"] for each in same))
+        title = f"{first.why} ({len(same)} tests of {abis}, the first by -k {again})"
     return Finding(
         first.rule,
         ERROR,
-        f"{first.test['abi']}: {told}: {first.why} (-k {again})",
+        title,
         tuple(dict.fromkeys(name for each in same for name in each.where)),
         detail,
         file=f"tests/{first.name.partition('::')[0]}",

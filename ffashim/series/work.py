@@ -76,6 +76,7 @@ def conformance(
                 "abi": each.abi,
                 "outcome": each.outcome.value,
                 "reason": each.reason,
+                "fault": each.fault,
                 "said": chosen.said.get(f"{each.file}::{each.name}", ""),
             }
             for each in results

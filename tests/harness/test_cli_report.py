@@ -252,6 +252,20 @@ def test_what_fails_many_tests_alike_is_told_once() -> None:
     ]
 
 
+def test_faults_at_the_same_place_of_xen_are_one_line_whatever_values_they_tell() -> None:
+    results = [
+        Result("", "FFA_RUN", "", f"test_{n}", Outcome.FAILED, 0,
+               f"undefined behaviour: shift by {n} at xen/f.c:{line}", fault=True)
+        for n, line in enumerate((7, 7, 9))
+    ]  # fmt: skip
+    out = io.StringIO()
+    print_tables(results, Console(file=out, width=200))
+    assert out.getvalue().splitlines()[-2:] == [
+        "failed: undefined behaviour: shift by 0 at xen/f.c:7 (2 tests of FFA_RUN)",
+        "failed: FFA_RUN: test_2: undefined behaviour: shift by 2 at xen/f.c:9",
+    ]
+
+
 def test_asserts_that_fail_alike_keep_a_line_each() -> None:
     found = [
         Result("", "FFA_RUN", "", f"test_{n}", Outcome.FAILED, 0, "assert False") for n in range(9)

@@ -219,6 +219,26 @@ def test_a_claim_is_held_against_what_can_be_seen(
     assert judged.sound is (level != ERROR)
 
 
+def test_tests_that_end_at_the_same_place_of_xen_are_one_finding() -> None:
+    def ended(name: str, value: int, line: int) -> dict[str, Any]:
+        where = f"undefined behaviour: shift by {value} at xen/f.c:{line}"
+        return {name: {"abi": "FFA_RUN", "outcome": "failed", "reason": where, "fault": True,
+                       "said": "said"}}  # fmt: skip
+
+    fine = {"abi": "FFA_RUN", "outcome": "passed", "reason": "", "fault": False, "said": ""}
+    names = [f"abi/test_run.py::test_{n}" for n in range(3)]
+    before = {"error": "", "tests": dict.fromkeys(names, fine)}
+    places = [(64, 7), (65, 7), (64, 9)]
+    after = [ended(name, *place) for name, place in zip(names, places, strict=True)]
+    broken = {"error": "", "tests": {name: each for one in after for name, each in one.items()}}
+    judged = verdict(of_tests(before, broken), "")
+    shift = "undefined behaviour: shift by 64 at xen/f.c"
+    assert [each.title for each in judged.judgements[0].findings] == [
+        f"{shift}:7 (2 tests of FFA_RUN, the first by -k test_0)",
+        f"FFA_RUN: 2 fails: {shift}:9 (-k test_2)",
+    ]
+
+
 def test_a_process_that_died_is_an_error_and_not_silence() -> None:
     judged = verdict(of_tests(ran("passed"), {"failed": "signal 11"}, ran("passed"), ran("passed")))
     assert findings(judged) == [(1, "unknown", ERROR, 0)]
