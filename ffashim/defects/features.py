@@ -61,12 +61,14 @@ NOTIFICATION_INTERRUPTS = (Feature.NOTIF_PEND_INTR, Feature.SCHEDULE_RECV_INTR)
 IN_VAIN = "reports to guests what the SPMC has not"
 
 
-def done_by_xen(machine: Machine, abi: FFA) -> bool:
+def done_by_xen(machine: Machine, what: int) -> bool:
     """Tell whether a tree does something for guests without the SPMC: messages, and news of them.
+
+    what: a function, or the ID of an interrupt of notifications.
 
     The machine must be booted afterwards.
     """
-    between_guests = abi in (FFA.MSG_SEND2, FFA.NOTIFICATION_GET)
+    between_guests = what in (FFA.MSG_SEND2, FFA.NOTIFICATION_GET, *NOTIFICATION_INTERRUPTS)
     return between_guests and capabilities.missing(machine, messages=True) is None
 
 
@@ -104,6 +106,46 @@ def _interrupts_in_vain(machine: Machine) -> bool:
 REPORTS_INTERRUPTS_IN_VAIN = Defect(
     "tells guests of the interrupts of notifications that there are not", _interrupts_in_vain
 )
+
+NOTIFYING = (
+    FFA.NOTIFICATION_BIND, FFA.NOTIFICATION_UNBIND, FFA.NOTIFICATION_SET, FFA.NOTIFICATION_GET,
+)  # fmt: skip
+"""What a guest calls that has notifications."""
+
+
+def boot_without_interrupt(machine: Machine, memory: bool = False) -> None:
+    """Boot on an SPMC that has notifications, and let Xen not get the schedule receiver interrupt.
+
+    memory: whether there is none for its handler, rather than the SPMC naming no interrupt.
+    """
+    world = default_spmc(machine.extension)
+    asked = world.on(FFA.FEATURES).when(lambda x: x[1] == Feature.SCHEDULE_RECV_INTR)
+    if memory:
+        asked.call(lambda _x: machine.fail_allocation(1), times=1)
+    else:
+        asked.error(FfaError.NOT_SUPPORTED)
+    machine.boot(world)
+    machine.fail_allocation(0, 0)
+
+
+def _reports_unprepared(what: int) -> Callable[[Machine], bool]:
+    def probe(machine: Machine) -> bool:
+        if done_by_xen(machine, what):
+            return False
+        boot_without_interrupt(machine)
+        try:
+            return _reports(guest(machine, buffers=False), what)
+        except DomainError:
+            return False  # it wants an SPMC that has it
+
+    return probe
+
+
+REPORTS_UNPREPARED = {
+    what: Defect("reports notifications that it could not set up", _reports_unprepared(what))
+    for what in (*NOTIFYING, *NOTIFICATION_INTERRUPTS)
+}
+"""By function and by interrupt."""
 
 CALLS_IN_VAIN = "calls what the SPMC says it has not"
 """Of one function and of another, where they are needed: the tests have probes of their own."""

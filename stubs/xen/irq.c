@@ -16,6 +16,16 @@
 #define LOCAL 32             /* SGIs and PPIs                                */
 #define LINES 1020           /* SGIs, PPIs and SPIs of the largest GIC       */
 
+/* Xen's own SGIs come first: what follows them has had two names. */
+#define STATIC_SGIS (GIC_SGI_CALL_FUNCTION + 1)
+
+/* Extended SPIs follow the others in the tables below. */
+#ifdef CONFIG_GICV3_ESPI
+#define ENTRIES (NR_IRQS + NR_ESPI_IRQS)
+#else
+#define ENTRIES NR_IRQS
+#endif
+
 typedef typeof(((struct irqaction *)0)->handler) handler_t;
 
 /* Older trees hand the interrupted registers to a handler as well. */
@@ -34,19 +44,44 @@ irq_cpustat_t irq_stat[NR_CPUS];
 static struct {
     bool set;
     unsigned int type;
-} types[NR_IRQS];
+} types[ENTRIES];
 
 /* SGIs and PPIs are private to a CPU. */
 static struct action private_actions[FFASHIM_CPUS][LOCAL];
-static struct action shared_actions[NR_IRQS - LOCAL];
+static struct action shared_actions[ENTRIES - LOCAL];
+
+/* ENTRIES for what has no descriptor. */
+static unsigned int entry_of(unsigned int irq)
+{
+#ifdef CONFIG_GICV3_ESPI
+    if ( irq >= ESPI_BASE_INTID && irq <= ESPI_MAX_INTID )
+        return NR_IRQS + irq - ESPI_BASE_INTID;
+#endif
+
+    return irq < NR_IRQS ? irq : ENTRIES;
+}
 
 static struct action *action_of(unsigned int irq, unsigned int cpu)
 {
+    unsigned int entry = entry_of(irq);
+
     if ( irq < LOCAL )
         return &private_actions[cpu][irq];
 
-    return irq < NR_IRQS ? &shared_actions[irq - LOCAL] : NULL;
+    return entry < ENTRIES ? &shared_actions[entry - LOCAL] : NULL;
 }
+
+unsigned int gic_number_lines(void)
+{
+    return LINES;
+}
+
+#ifdef CONFIG_GICV3_ESPI
+unsigned int gic_number_espis(void)
+{
+    return NR_ESPI_IRQS;
+}
+#endif
 
 int request_irq(unsigned int irq, unsigned int irqflags, handler_t handler,
                 const char *devname, void *dev_id)
@@ -58,7 +93,7 @@ int request_irq(unsigned int irq, unsigned int irqflags, handler_t handler,
         return -EINVAL;
 
     /* As gic_route_irq_to_xen() has it: such a line does not exist. */
-    ASSERT(irq < LINES);
+    ASSERT(irq < LINES || irq >= NR_IRQS);
 
     memory = xmalloc(struct irqaction);
     if ( !memory )
@@ -83,16 +118,18 @@ void release_irq(unsigned int irq, const void *dev_id)
 /* Xen looks up the descriptor of an SPI without a look at its number. */
 int irq_set_type(unsigned int irq, unsigned int type)
 {
-    if ( irq >= NR_IRQS )
+    unsigned int entry = entry_of(irq);
+
+    if ( entry == ENTRIES )
         host_fault(FFASHIM_WILD, NULL, 0,
                    "irq_set_type(%u): the descriptors end at interrupt %u",
                    irq, NR_IRQS - 1);
 
-    if ( types[irq].set && types[irq].type != type )
+    if ( types[entry].set && types[entry].type != type )
         return -EBUSY;
 
-    types[irq].set = true;
-    types[irq].type = type;
+    types[entry].set = true;
+    types[entry].type = type;
 
     return 0;
 }
@@ -106,14 +143,17 @@ bool xen_irq_requested(unsigned int irq, unsigned int cpu)
 
 int xen_irq_type(unsigned int irq)
 {
-    return irq < NR_IRQS && types[irq].set ? (int)types[irq].type : -1;
+    unsigned int entry = entry_of(irq);
+
+    return entry < ENTRIES && types[entry].set ? (int)types[entry].type : -1;
 }
 
 void irq_deliver(unsigned int irq)
 {
     const struct action *action = action_of(irq, host_cpu);
 
-    if ( !action || !action->handler )
+    /* As gic_interrupt() has it: Xen's own SGIs are no handler's. */
+    if ( irq < STATIC_SGIS || !action || !action->handler )
         return;
 
     irq_enter();

@@ -20,6 +20,8 @@ from ffashim.defects.features import (
     NOTIFICATION_INTERRUPTS,
     REPORTS_IN_VAIN,
     REPORTS_INTERRUPTS_IN_VAIN,
+    REPORTS_UNPREPARED,
+    boot_without_interrupt,
     done_by_xen,
 )
 from ffashim.faults import XenAccess, XenAssertion
@@ -30,7 +32,7 @@ from ffashim.testing import (
     secure_partitions,
     visible_to,
 )
-from ffashim.traffic import bind
+from ffashim.traffic import SP, bind
 
 ABIS = [
     FFA.FEATURES,
@@ -355,6 +357,25 @@ def test_interrupts_of_notifications_that_there_are_not_are_not_reported(xen: Ma
         assert [reports(vm, each) for each in NOTIFICATION_INTERRUPTS] == [expected, expected]
 
 
+@pytest.mark.needs(abi=FFA.NOTIFICATION_GET)
+@pytest.mark.parametrize("memory", [False, True], ids=["no interrupt", "no memory"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=defect.mark, id=what.name)
+        for what, defect in REPORTS_UNPREPARED.items()
+    ],
+)
+def test_notifications_that_could_not_be_set_up_are_not_reported(
+    xen: Machine, what: FFA | Feature, memory: bool
+) -> None:
+    # The SPMC has all that it takes, and yet no partition can notify a guest (13.3).
+    expected = done_by_xen(xen, what)
+    boot_without_interrupt(xen, memory)
+    vm = alive(xen)
+    assert vm is None or reports(vm, what) == expected
+
+
 @pytest.mark.needs(abi=FFA.FEATURES, vm_to_vm=True)
 @pytest.mark.parametrize("abi", defects(tells_that_there_is_nothing, FORWARDED, IN_VAIN))
 def test_without_an_spmc_guests_are_not_told_of_what_it_would_do(xen: Machine, abi: FFA) -> None:
@@ -478,17 +499,63 @@ def test_descriptors_that_are_too_small_are_not_read(xen: Machine, size: int) ->
     assert only_guests(xen)
 
 
+UNLIKELY = (1020, 1023, 1024, 4095, 4096, 5119, 5120, 0xFFFF, 0xFFFF_FFFF)
+
+
 @pytest.mark.parametrize(
     "intid",
-    [
-        *(0, 7, 15, 16, 31, 32, 1019),
-        *(pytest.param(n, marks=unlikely(n)) for n in (1020, 1023, 1024, 0xFFFF, 0xFFFF_FFFF)),
-    ],
+    [*(0, 7, 15, 16, 31, 32, 1019), *(pytest.param(n, marks=unlikely(n)) for n in UNLIKELY)],
 )
 def test_any_schedule_receiver_interrupt_is_survived(xen: Machine, intid: int) -> None:
     # A GIC has 1020 at most, but for extended ranges.
     schedule_receiver(xen, intid)
     assert alive(xen) is not None
+
+
+BITS = 1 << 32 | 1
+"""Notifications to bind; both halves alike, which one tree takes for each other."""
+
+
+def may_be_notified(xen: Machine, intid: int) -> bool | None:
+    """Whether a guest may, on an SPMC with this schedule receiver interrupt. None if it may, and
+    then hears of nothing.
+    """
+    world = default_spmc(xen.extension)
+    world = Spmc(world.version, world.state.partitions, sri=intid)
+    xen.boot(world)
+    vm = alive(xen)
+    if vm is None or not bind(vm, BITS).ok:
+        return False
+    world.notifications.notify(SP, vm.id, BITS)
+    return True if xen.virqs else None
+
+
+def own_sgi(intid: int) -> pytest.MarkDecorator:
+    return pytest.mark.known_defect(
+        lambda xen: may_be_notified(xen, intid) is None,
+        "takes an SGI of Xen's own for the schedule receiver interrupt, and hears of nothing",
+    )
+
+
+@pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
+@pytest.mark.parametrize("intid", [pytest.param(n, marks=own_sgi(n)) for n in range(3)])
+def test_an_sgi_of_xens_own_is_not_taken(xen: Machine, intid: int) -> None:
+    # GIC_SGI_EVENT_CHECK, GIC_SGI_DUMP_STATE and GIC_SGI_CALL_FUNCTION of Xen's asm/gic.h.
+    assert may_be_notified(xen, intid) is False
+
+
+@pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
+@pytest.mark.parametrize("intid", [3, 7, 8, 15, 16, 31, 32, 1019])
+def test_any_other_interrupt_is_taken(xen: Machine, intid: int) -> None:
+    assert may_be_notified(xen, intid) is True
+
+
+@pytest.mark.needs(abi=FFA.NOTIFICATION_BIND)
+@pytest.mark.parametrize("intid", [4096, 5119])
+def test_an_extended_spi_is_taken_where_xen_has_them(xen: Machine, intid: int) -> None:
+    if not xen.extension.enabled("GICV3_ESPI"):
+        pytest.skip("a tree without GICV3_ESPI=y")
+    assert may_be_notified(xen, intid) is True
 
 
 MARK = b"SPMC was here"

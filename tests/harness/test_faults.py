@@ -116,6 +116,18 @@ def test_nothing_is_allocated_in_an_interrupt_or_with_interrupts_off(planted: Ma
         planted.raise_irq(77)
 
 
+def test_xens_own_sgis_reach_no_handler(planted: Machine) -> None:
+    # gic_interrupt() of Xen's gic.c serves these itself, whoever has asked for them.
+    vm = planted.create_vm("1.1")
+    for intid in range(4):
+        vm.smc(FFA.ID_GET, Plant.ALLOCATE_IN_IRQ, intid)
+        assert planted.irq_requested(intid)
+    for intid in range(3):
+        planted.raise_irq(intid)
+    with pytest.raises(faults.XenAssertion, match="in_irq"):
+        planted.raise_irq(3)
+
+
 def test_only_the_stage_of_a_teardown_that_asks_for_it_is_done_again(planted: Machine) -> None:
     planted.create_vm("1.1", domid=1).destroy()
     told = [m for m in planted.spmc.state.destroyed if m[1] == 2]
