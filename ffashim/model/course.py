@@ -119,11 +119,18 @@ def bent_shares(path: str, values: Sequence[Any], c: Conversations) -> None:
 
 def _share(c: Conversations, who: int, changes: Sequence[tuple[str, Any]] = ()) -> None:
     memory = [Constituent(SECOND, 1), Constituent(THIRD + 4096, 2)]
-    make = functools.partial(
+    c.share_memory(who, [_of(memory, changes)], 0, FFA.MEM_SHARE_64, None, 0)
+    c.reclaim_memory(who, who, 0, 0, 0)
+
+
+def _of(memory: list[Constituent], changes: Sequence[tuple[str, Any]] = ()) -> structures.Maker:
+    return functools.partial(
         structures.transaction, receiver=SP, constituents=memory, changes=changes
     )
-    c.share_memory(who, [make], 0, FFA.MEM_SHARE_64, None, 0)
-    c.reclaim_memory(who, who, 0, 0, 0)
+
+
+def _page(address: int) -> structures.Maker:
+    return _of([Constituent(address, 1)])
 
 
 def bent_messages(path: str, values: Sequence[Any], c: Conversations) -> None:
@@ -216,16 +223,7 @@ def many_shares(c: Conversations) -> None:
     c.share_memory(who, [_page(RAM_BASE + 2 * PAGE)] * 2, 0, FFA.MEM_SHARE_64, None, 0)
     for pages in (1, 2, 3):
         memory = [Constituent(SECOND, 4)] * (limits.shared_pages // 4 * pages)
-        make = functools.partial(
-            structures.transaction, receiver=SP, constituents=memory, changes=()
-        )
-        c.share_memory(1, [make], 0, FFA.MEM_SHARE_64, None, 0)
-
-
-def _page(address: int) -> structures.Maker:
-    return functools.partial(
-        structures.transaction, receiver=SP, constituents=[Constituent(address, 1)], changes=()
-    )
+        c.share_memory(1, [_of(memory)], 0, FFA.MEM_SHARE_64, None, 0)
 
 
 def odd_answers(c: Conversations) -> None:
