@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ffashim.defects import Defect
-from ffashim.ffa import FFA, NOTIF_GET_SP, NOTIF_GET_SPM, FfaError
+from ffashim.ffa import FFA, NOTIF_GET_HYP, NOTIF_GET_SP, NOTIF_GET_SPM, FfaError
 from ffashim.machine import Machine
+from ffashim.testing import at_each_point
 from ffashim.traffic import SP, bind, guest, send2
 from ffashim.vm import Vm
 
@@ -54,6 +57,33 @@ def _forgets_what_it_has_not_collected(machine: Machine) -> bool:
 FORGETS_WHAT_IT_HAS_NOT_COLLECTED = Defect(
     "a FFA_NOTIFICATION_GET that fails makes FFA_NOTIFICATION_INFO_GET forget",
     _forgets_what_it_has_not_collected,
+)
+
+
+def messages_while_asking(machine: Machine) -> Iterator[tuple[bool, bool]]:
+    """A guest that has read a message asks what is pending, and another message comes at each of
+    the places where Xen can be left. Yields whether it is interrupted for that one, and whether it
+    is still pending afterwards.
+    """
+    vm, peer = guest(machine, vcpus=2), guest(machine)
+    send2(peer, vm.id)
+    vm.smc(FFA.RX_RELEASE)
+    before = len(machine.virqs)
+    for _ in at_each_point(
+        machine,
+        lambda: vm.smc(FFA.NOTIFICATION_GET, vm.id, NOTIF_GET_HYP),
+        lambda: send2(peer, vm.id),
+    ):
+        interrupted = len(machine.virqs) > before
+        yield interrupted, vm.smc(FFA.NOTIFICATION_GET, vm.id, NOTIF_GET_HYP).w(7) != 0
+
+
+LOSES_AN_INTERRUPT = Defect(
+    "a message that comes while its receiver asks for notifications interrupts nobody",
+    lambda machine: (
+        machine.extension.enabled("FFA_VM_TO_VM")
+        and (False, True) in messages_while_asking(machine)
+    ),
 )
 
 

@@ -36,7 +36,7 @@ class Effort:
     """How much is explored.
 
     examples: conversations of a round. steps: of a conversation, at most.
-    seconds: rounds are begun until then, None is one round.
+    seconds: lessons and rounds are begun until then, None is the course and one round.
     again: the same conversations each time. resumes: goes on where it has stopped.
     goes_on: looks for more once it has found something.
     """
@@ -106,6 +106,8 @@ def explore(
 
     shard, of = part
     for world, lesson in itertools.islice(lessons(), shard, None, of):
+        if _is_over(effort, started):
+            return result
         if has(_lesson(machine, deviations, world, lesson, result)):
             return result
     for n in _rounds(effort, started):
@@ -118,9 +120,13 @@ def explore(
 
 def _rounds(effort: Effort, started: float) -> Iterator[int]:
     n = 0
-    while n == 0 or (effort.seconds is not None and time.monotonic() - started < effort.seconds):
+    while n == 0 or (effort.seconds is not None and not _is_over(effort, started)):
         yield n
         n += 1
+
+
+def _is_over(effort: Effort, started: float) -> bool:
+    return effort.seconds is not None and time.monotonic() - started >= effort.seconds
 
 
 class _Counted(Conversations):

@@ -4,7 +4,11 @@
 import pytest
 
 from ffashim import FFA, FfaError, Machine, Reply, Spmc, Vm
-from ffashim.defects.notifications import FORGETS_WHAT_IT_HAS_NOT_COLLECTED
+from ffashim.defects.notifications import (
+    FORGETS_WHAT_IT_HAS_NOT_COLLECTED,
+    LOSES_AN_INTERRUPT,
+    messages_while_asking,
+)
 from ffashim.defects.versions import SERVES_WITHOUT_VERSION
 from ffashim.ffa import NOTIF_GET_HYP, NOTIF_GET_SP, NOTIF_GET_SPM, NOTIF_GET_VM
 from ffashim.traffic import SP, bind, guest, one_bit_off, soiled
@@ -123,3 +127,12 @@ def test_a_refusal_loses_nothing(vm: Vm, spmc: Spmc) -> None:
     assert get(vm).error is FfaError.BUSY
     assert vm.smc(FFA.NOTIFICATION_INFO_GET_64).ok
     assert get(vm).w(2) == BITS & 0xFFFFFFFF
+
+
+@LOSES_AN_INTERRUPT.mark
+@pytest.mark.needs(vm_to_vm=True, messages=True)
+def test_who_asks_as_a_message_comes_has_it_in_the_answer_or_is_interrupted(xen: Machine) -> None:
+    # 9.4.2: the receiver is notified of a full RX. One that is interrupted in vain does no harm.
+    found = list(messages_while_asking(xen))
+    assert found
+    assert all(interrupted for interrupted, pending in found if pending)

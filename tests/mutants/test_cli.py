@@ -77,7 +77,7 @@ def test_what_makes_no_sense_is_refused(tree: Tree, arguments: list[str], told: 
 
 def test_survivors_are_told_and_can_be_run_again(tree: Tree, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    some = ["--file", "ffa_rxtx.c", "--operator", "unlock"]
+    some = ["--file", "ffa_msg.c", "--operator", "unlock"]
     # Tests of another call notice none of it.
     done = mutants(tree, *some, "-k", "test_id_get", "--json", str(report))
     assert done.status == 1
@@ -88,6 +88,6 @@ def test_survivors_are_told_and_can_be_run_again(tree: Tree, tmp_path: Path) -> 
     assert survived
     assert all(key in done.output for key in survived)
 
-    once_more = mutants(tree, "--again", str(report), "-k", "test_rx_release", "--least", "1")
+    once_more = mutants(tree, "--again", str(report), "-k", "test_msg_send2", "--least", "1")
     assert once_more.status == 0, once_more.output
     assert f"{len(survived)} mutants of" in once_more.output
