@@ -517,11 +517,12 @@ def test_memory_that_is_lost_for_good_is_given_up(xen: Machine, spmc: Spmc) -> N
 
 def test_memory_that_the_spmc_cannot_give_back_outlives_its_owner(xen: Machine) -> None:
     # An SP may have it mapped for ever: it must not become another guest's.
-    boot_without(xen, FFA.MEM_RECLAIM)
+    spmc = boot_without(xen, FFA.MEM_RECLAIM)
     vm = guest(xen)
     assert share(vm).ok
     assert not vm.destroy()
     assert vm.exists
+    assert not spmc.calls(FFA.MEM_RECLAIM), "what the SPMC does not report it is not asked for"
 
 
 def test_buffers_that_the_spmc_keeps_do_not_stop_it(xen: Machine, spmc: Spmc) -> None:
