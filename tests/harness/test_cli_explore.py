@@ -108,6 +108,12 @@ def test_a_seed_repeats_a_run(tree: Tree, tmp_path: Path) -> None:
     assert said[0]["found"] == []
 
 
+def test_it_ends_when_its_time_is_over_in_the_middle_of_the_course_too(tree: Tree) -> None:
+    done = ffashim("explore", f"--xen={tree.spec}", "--seconds=1", "-n1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 rounds" in done.stdout
+
+
 def test_a_directory_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = ffashim("explore", f"--output={tmp_path / 'file' / 'found'}")
