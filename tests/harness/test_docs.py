@@ -34,7 +34,7 @@ NOT_RUN = {
     "sanitizers.md: text": "the shape of a report, of a mistake that was planted",
     "sanitizers.md: sh": "a dozen more builds; test_sanitizers.py and others run the options",
     "how-to/check-my-series.md: text": "minutes; the tests in tests/series run the commands",
-    "how-to/fuzz-for-a-night.md: text": "a night; the same command is run for a second there",
+    "how-to/fuzz-for-a-night.md: text": "a night; the same command is run for ten seconds there",
     "explanation/boundary.md: text": "a drawing",
 }
 """Blocks of which no command is run here, by page and language, and why."""
