@@ -257,7 +257,6 @@ class Scene:
             sorted(state.shares),
             sorted(state.bitmaps.items()),
             state.delivered,
-            [each.kind for each in machine.alarms],
             [_ram(vm) for vm in guests],
             [vm.vcpus[2].smc(*each) for vm in guests[:2] for each in _questions(vm)],
         )

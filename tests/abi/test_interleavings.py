@@ -35,9 +35,18 @@ KNOWN: dict[Defect, Callable[[Clash], bool]] = {
 """What meetings a known defect spoils, which has a test of its own."""
 
 
+QUICK = ("RX held", "a share", "a message was read")
+"""Situations that are tried by who has no time for all."""
+
+
 @pytest.mark.parametrize(
     ("situation", "call"),
-    [(how, call) for how in SITUATIONS for call in OUTERS if (how, call) != (BUSY, COMES)],
+    [
+        pytest.param(how, call, marks=() if how in QUICK else pytest.mark.slow)
+        for how in SITUATIONS
+        for call in OUTERS
+        if (how, call) != (BUSY, COMES)
+    ],
 )
 def test_a_call_in_the_middle_of_another_is_as_if_before_or_after_it(
     xen: Machine, situation: str, call: str
