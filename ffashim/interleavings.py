@@ -135,7 +135,8 @@ class Traces:
         """Tell whether this is what an order leaves, or a guest is only interrupted once too often:
         it finds out that there is nothing.
         """
-        return self.rest == order.rest and self.interrupts >= order.interrupts
+        more = sum((self.interrupts - order.interrupts).values())
+        return self.rest == order.rest and self.interrupts >= order.interrupts and more <= 1
 
 
 class Scene:
