@@ -649,6 +649,7 @@ _PROVIDED = frozenset(
         "ffashim_initcalls_start",
         "ffashim_initcalls_end",
         "ffashim_data_start",
+        "ffashim_future_start",
         "ffashim_data_end",
         "__per_cpu_start",
         "__per_cpu_data_end",

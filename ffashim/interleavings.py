@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from ffashim.errors import UsageError
 from ffashim.faults import XenFault
@@ -25,12 +26,15 @@ from ffashim.ffa import FFA, FfaError, fid_name
 from ffashim.machine import Machine, VirtualInterrupt
 from ffashim.memory import PAGE
 from ffashim.reply import Reply
+from ffashim.spmc.state import State
 from ffashim.traffic import SP, bind, guest, handle_of, message, share, transaction, version_of
 from ffashim.vm import Vm
 
 Registers = Sequence[int]
 Answers = tuple[Reply | None, Reply | None]
 """Of the outer act and of the inner one; None where it was not taken, or has none."""
+Standing = tuple[int, State]
+"""The fingerprint of the machine, and what the SPMC remembers: if equal, so is what follows."""
 
 BUSY = "an SP is preempted"
 """No guest comes then: the SP is to be told of it."""
@@ -122,21 +126,6 @@ class Clash:
 
     def __str__(self) -> str:
         return f"{self.inner.name}, at switch point {self.point} of {self.outer.name}: {self.what}"
-
-
-@dataclass(frozen=True)
-class Traces:
-    """All that is left behind: interrupts, and the rest, with what guests are answered then."""
-
-    interrupts: Counter[VirtualInterrupt]
-    rest: tuple[object, ...]
-
-    def fit(self, order: Traces) -> bool:
-        """Tell whether this is what an order leaves, or a guest is only interrupted once too often:
-        it finds out that there is nothing.
-        """
-        more = sum((self.interrupts - order.interrupts).values())
-        return self.rest == order.rest and self.interrupts >= order.interrupts and more <= 1
 
 
 class Scene:
@@ -248,12 +237,15 @@ class Scene:
         """Let everything be as it was at first."""
         self.machine.restore(self._start)
 
-    def traces(self) -> Traces:
+    def standing(self) -> Standing:
+        """Return how things stand, so that it can be compared with another time."""
+        machine = self.machine
+        return machine.fingerprint(), machine.spmc.state.copy()
+
+    def look(self) -> tuple[object, ...]:
         """Return what is left behind, and what guests are answered then."""
-        machine, state = self.machine, self.machine.spmc.state
-        guests = (self._first, self._second, self._late)
-        interrupts = Counter(machine.virqs)
-        rest = (
+        state, guests = self.machine.spmc.state, (self._first, self._second, self._late)
+        return (
             [(vm, each.held) for vm, each in sorted(state.buffers.items())],
             sorted(state.shares),
             sorted(state.bitmaps.items()),
@@ -261,7 +253,6 @@ class Scene:
             [_ram(vm) for vm in guests],
             [vm.vcpus[2].smc(*each) for vm in guests[:2] for each in _questions(vm)],
         )
-        return Traces(interrupts, rest)
 
 
 def _ram(vm: Vm) -> list[tuple[bytes, int]]:
@@ -306,16 +297,39 @@ def clashes(scene: Scene, outer: Act) -> Iterator[Clash]:
 
 def _meet(machine: Machine, outer: Act, inner: Act, point: int) -> Answers | None:
     """Do one in the middle of the other; None if that has no such point."""
-    seen = itertools.count()
     inside: list[Reply | None] = []
-
-    def reached(_point: object) -> None:
-        if next(seen) == point:
-            inside.append(inner.take(1))
-
-    with machine.at_points(reached):
+    with machine.at_points(lambda _point: inside.append(inner.take(1)), only=point):
         answer = outer.take(0)
     return (answer, inside[0]) if inside else None
+
+
+class _Order:
+    """What comes of acts one after the other, or of one alone. Raises a XenFault if one does not
+    return.
+    """
+
+    def __init__(self, scene: Scene, turns: Sequence[tuple[str, Act]]) -> None:
+        self._scene, self._turns = scene, turns
+        said = self._take()
+        self.answers: Answers = (said.get("outer"), said.get("inner"))
+        self.interrupts = Counter(scene.machine.virqs)
+        self.standing = scene.standing()
+
+    def _take(self) -> Mapping[str, Reply | None]:
+        self._scene.reset()
+        return {name: act.take(0 if name == "outer" else 1) for name, act in self._turns}
+
+    @cached_property
+    def seen(self) -> tuple[object, ...]:
+        """See `Scene.look`. That takes long, and is rarely asked for: the acts are done again."""
+        self._take()
+        return self._scene.look()
+
+    def interrupts_fit(self, found: Counter[VirtualInterrupt]) -> bool:
+        """Tell whether these are its interrupts, or one too many: who gets that finds out that
+        there is nothing.
+        """
+        return found >= self.interrupts and sum((found - self.interrupts).values()) <= 1
 
 
 class _Orders:
@@ -324,31 +338,32 @@ class _Orders:
     """
 
     def __init__(self, scene: Scene, outer: Act, inner: Act) -> None:
-        self._scene, self._outer, self._inner = scene, outer, inner
+        self._scene = scene
+        self._acts = ("outer", outer), ("inner", inner)
         self._comparable = not (outer.ends or inner.ends)
-        self._both = [self._in_turn("inner", "outer"), self._in_turn("outer", "inner")]
-
-    def _in_turn(self, *names: str) -> tuple[Answers, Traces | None]:
-        self._scene.reset()
-        said: dict[str, Reply | None] = {}
-        for name in names:
-            act, vcpu = (self._outer, 0) if name == "outer" else (self._inner, 1)
-            said[name] = act.take(vcpu)
-        traces = self._scene.traces() if self._comparable else None
-        return (said.get("outer"), said.get("inner")), traces
+        self._both = [_Order(scene, self._acts[::-1]), _Order(scene, self._acts)]
 
     def judge(self, answers: Answers) -> str:
         """Say what is wrong with how things stand after these answers, nothing if nothing is."""
         if not self._comparable:
             return ""
-        traces = self._scene.traces()
-        if any(answers == said and left and traces.fit(left) for said, left in self._both):
+        interrupts, standing = Counter(self._scene.machine.virqs), self._scene.standing()
+        alike = [o for o in self._both if o.answers == answers and o.interrupts_fit(interrupts)]
+        if any(order.standing == standing for order in alike):
             return ""
-        acted = [name for name, reply in zip(("outer", "inner"), answers, strict=True)
-                 if not _is_to_be_tried_again(reply)]  # fmt: skip
-        if len(acted) < 2 and (left := self._in_turn(*acted)[1]) and traces.fit(left):
-            return ""
-        orders = [order[0] for order in self._both]
+        seen = self._scene.look()
+        try:
+            if any(order.seen == seen for order in alike):
+                return ""
+            acted = [(name, act) for (name, act), reply in zip(self._acts, answers, strict=True)
+                     if not _is_to_be_tried_again(reply)]  # fmt: skip
+            if len(acted) < 2:
+                alone = _Order(self._scene, acted)
+                if alone.interrupts_fit(interrupts) and alone.seen == seen:
+                    return ""
+        except XenFault:
+            return ""  # not of their meeting
+        orders = [order.answers for order in self._both]
         told = "; in turn: ".join(" and ".join(map(str, each)) for each in (answers, *orders))
         if answers in orders or len(acted) < 2:
             return f"answers {told}; what is left, or is answered later, is of neither order"

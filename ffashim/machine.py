@@ -257,6 +257,16 @@ class Machine:
         self._booted = snapshot.booted
         self.spmc.restore(snapshot.world)
 
+    def fingerprint(self) -> int:
+        """Return 64 bits that are the same whenever Xen and the memory of the machine are.
+
+        Then Xen does the same from there on, if the secure world does. Different ones may still
+        mean no difference that a call can tell, such as where a block of memory lies. What only
+        looks back has no part in it: the console, the interrupts that guests got.
+        """
+        self._usable()
+        return int(self.lib.ffashim_fingerprint())
+
     @contextmanager
     def uncounted(self) -> Iterator[None]:
         """Let what is called meanwhile not count as reached, in a build that counts it."""
@@ -581,12 +591,11 @@ class Machine:
             return 1
         callback = self._on_point
         if callback is not None:
-            watched = self._watched
             self.lib.ffashim_watch(0)
             try:
                 callback(Point(cpu, Points(1 << kind), address))
             finally:
-                self.lib.ffashim_watch(watched)
+                self.lib.ffashim_watch(self._watched)
         return 0
 
     def _fetched(self, fetch: Fetch) -> int:
@@ -633,25 +642,40 @@ class Machine:
 
     @contextmanager
     def at_points(
-        self, callback: Callable[[Point], None], points: Points = Points.ALL
+        self,
+        callback: Callable[[Point], None],
+        points: Points = Points.ALL,
+        *,
+        only: int | None = None,
     ) -> Iterator[None]:
         """Run a function at every switch point that a call reaches in the body.
 
         It may make other vCPUs call, of the same guest or another: they run on other CPUs, in the
         middle of the first call, and meet no switch points themselves. If one of them waits for a
         lock that the first call holds, the first call goes on until it releases it.
+
+        only: at one of these points alone, by its number from 0.
         """
         self._usable()
         _require_takes_one(callback, "at_points", "the Point")
+        if only is not None:
+            callback = self._once(callback)
         before, before_points = self._on_point, self._watched
         fetch = before_points & 1 << self.lib.FFASHIM_POINT_FETCH
         self._on_point, self._watched = callback, int(points) | fetch
-        self.lib.ffashim_watch(self._watched)
+        self.lib.ffashim_watch_after(self._watched, only or 0)
         try:
             yield
         finally:
             self._on_point, self._watched = before, before_points
             self.lib.ffashim_watch(before_points)
+
+    def _once(self, callback: Callable[[Point], None]) -> Callable[[Point], None]:
+        def reached(point: Point) -> None:
+            self._watched &= 1 << self.lib.FFASHIM_POINT_FETCH
+            callback(point)
+
+        return reached
 
     # --- time, interrupts, what Xen defers --------------------------------------------------------
 

@@ -147,14 +147,12 @@ def at_each_point(
     start = machine.snapshot()
     for wanted in itertools.count():
         machine.restore(start)
-        seen = itertools.count()
         results: list[U] = []
 
-        def reached(_point: Point, seen: Any = seen, results: Any = results) -> None:
-            if next(seen) == wanted:  # noqa: B023 - called within this turn only
-                results.append(intrude())
+        def reached(_point: Point, results: list[U] = results) -> None:
+            results.append(intrude())
 
-        with machine.at_points(reached):
+        with machine.at_points(reached, only=wanted):
             answer = call()
         if not results:
             machine.restore(start)

@@ -29,7 +29,7 @@ ANY = 0
 """The key of rules that apply to every function ID."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(slots=True)
 class Rule:
     """One instruction of a script. `left`: how often it still applies (None: for ever)."""
 
@@ -41,7 +41,7 @@ class Rule:
     """The answer may not be what the world's own state says (see `Spmc.violations`)."""
     name: str = ""
     """For people: the call that made it."""
-    _uses: list[int] = field(default_factory=lambda: [0])
+    _uses: list[int] = field(default_factory=lambda: [0], compare=False)
     """In a list, which the copies of snapshots share."""
 
     @property

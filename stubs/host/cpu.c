@@ -58,10 +58,11 @@ static bool stopped;                       /* by a fault, until a reset       */
 cpu_env *cpu_main;
 uint64_t cpu_progress;
 
-unsigned int host_cpu MACHINE_STATE;
-unsigned long host_percpu_offset MACHINE_STATE;
+unsigned int host_cpu MACHINE_PAST;
+unsigned long host_percpu_offset MACHINE_PAST;
 unsigned long host_irq_flags[FFASHIM_CPUS] MACHINE_STATE;
 unsigned int host_switching;
+static uint32_t passed_over;               /* points still to come            */
 struct host_site host_site;
 
 int (*python_smc)(uint32_t cpu, uint64_t *regs);
@@ -517,7 +518,11 @@ int cpu_ask(enum ffashim_point point, const void *addr)
 
 void host_switch(enum ffashim_point point, const void *addr)
 {
-    if ( host_switching & (1U << point) )
+    if ( !(host_switching & (1U << point)) || !running || running->in_point )
+        return;
+    if ( passed_over )
+        passed_over--;
+    else
         cpu_ask(point, addr);
 }
 
@@ -529,7 +534,13 @@ void host_switch_copy(const void *d, const void *s)
 
 void ffashim_watch(uint32_t points)
 {
+    ffashim_watch_after(points, 0);
+}
+
+void ffashim_watch_after(uint32_t points, uint32_t many)
+{
     host_switching = points;
+    passed_over = many;
 }
 
 /* ---- Locks --------------------------------------------------------------- */

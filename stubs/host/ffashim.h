@@ -18,6 +18,11 @@ int ffashim_snapshot(void **snapshot);
 void ffashim_snapshot_free(void *snapshot);
 int ffashim_restore(void *snapshot);
 uint64_t ffashim_data_size(void);
+/*
+ * A hash of what can make a difference to what comes: not of what is only
+ * looked back at, nor of what a CPU held when it was last left.
+ */
+uint64_t ffashim_fingerprint(void);
 
 /* Jobs: put one on a CPU, run the CPU until it is done or cannot go on. */
 int ffashim_start(uint32_t cpu, uint32_t kind, uint64_t a, uint64_t b,
@@ -105,6 +110,8 @@ int ffashim_waits(uint32_t cpu, ffashim_lock *lock, uint32_t *holder);
 
 /* Switch points: one bit a kind of point; 0 makes them free. */
 void ffashim_watch(uint32_t points);
+/* The same, but for so many of the next. */
+void ffashim_watch_after(uint32_t points, uint32_t many);
 
 /*
  * Accesses of a CPU's call to memory that guests share. Seen in a build for

@@ -581,3 +581,15 @@ void heap_restore(const struct heap_saved *s)
         size += run_size(&s->runs[n]);
     }
 }
+
+uint64_t heap_hash(void)
+{
+    uint64_t hash = hash_of(0, heap_base(), state.heap_used);
+
+    for ( uint32_t n = 0; n < state.runs_nr; n++ )
+        if ( state.runs[n].live )
+            hash = hash_of(hash, run_data(&state.runs[n]),
+                           run_size(&state.runs[n]));
+
+    return hash;
+}

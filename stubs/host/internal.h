@@ -21,6 +21,8 @@
  * Xen's own data. Everything else in this half outlives a reset.
  */
 #define MACHINE_STATE __attribute__((__section__(".data.ffashim.state")))
+/* The same, but nothing that is still to come depends on it. */
+#define MACHINE_PAST __attribute__((__section__(".data.ffashim.past")))
 
 /* The offset of @pc in the module, 0 if it lies outside of it. */
 uint64_t module_offset(const void *pc);
@@ -139,6 +141,7 @@ void *memory_view(uint32_t page);
 struct memory_saved;
 struct memory_saved *memory_save(void);
 void memory_restore(const struct memory_saved *saved);
+uint64_t memory_hash(void);
 void memory_saved_free(struct memory_saved *saved);
 
 /* heap.c */
@@ -160,6 +163,7 @@ bool heap_in_block(const void *p, bool *xens);
 struct heap_saved;
 struct heap_saved *heap_save(void);
 void heap_restore(const struct heap_saved *saved);
+uint64_t heap_hash(void);
 void heap_saved_free(struct heap_saved *saved);
 
 /* holdings.c */
@@ -171,6 +175,10 @@ struct holdings {
 void holdings_add(struct holdings *h, const ffashim_holding *by);
 void heap_holdings(struct holdings *h);
 void memory_holdings(struct holdings *h);
+
+/* machine.c */
+/* Of whole words; what is left over of others is not looked at. */
+uint64_t hash_of(uint64_t hash, const void *data, size_t size);
 
 /* cpu.c */
 /*

@@ -12,13 +12,14 @@
 
 /* Laid out by the linker script: all that a snapshot has to copy. */
 extern unsigned char ffashim_data_start[], ffashim_data_end[];
+extern unsigned char ffashim_future_start[];
 extern unsigned char __per_cpu_start[], __per_cpu_data_end[];
 
 unsigned long __per_cpu_offset[4096];
 
 static int64_t now MACHINE_STATE;
-static uint32_t console_used MACHINE_STATE;
-static uint32_t events_nr MACHINE_STATE;
+static uint32_t console_used MACHINE_PAST;
+static uint32_t events_nr MACHINE_PAST;
 static char console[CONSOLE_MAX];
 static ffashim_event events[EVENTS_MAX];
 
@@ -87,6 +88,33 @@ int ffashim_restore(void *snapshot)
     memcpy(ffashim_data_start, s->data, ffashim_data_size());
 
     return 0;
+}
+
+uint64_t hash_of(uint64_t hash, const void *data, size_t size)
+{
+    const uint64_t *word = data;
+    uint64_t lane[4] = { hash, 1, 2, 3 };  /* they do not wait for each other */
+
+    for ( size_t n = 0; n < size / sizeof(*word); n++ )
+    {
+        lane[n % 4] = (lane[n % 4] ^ word[n]) * 0x9e3779b97f4a7c15U;
+        lane[n % 4] ^= lane[n % 4] >> 29;
+    }
+    for ( unsigned int n = 1; n < 4; n++ )
+    {
+        lane[0] = (lane[0] ^ lane[n]) * 0x9e3779b97f4a7c15U;
+        lane[0] ^= lane[0] >> 29;
+    }
+
+    return lane[0];
+}
+
+uint64_t ffashim_fingerprint(void)
+{
+    uint64_t hash = hash_of(memory_hash(), ffashim_future_start,
+                            ffashim_data_end - ffashim_future_start);
+
+    return hash_of(hash, &(uint64_t){ heap_hash() }, sizeof(uint64_t));
 }
 
 /* ---- Console and events -------------------------------------------------- */

@@ -566,3 +566,30 @@ void memory_restore(const struct memory_saved *s)
                    HOST_PAGE_SIZE);
     }
 }
+
+/* By the sum: in which order pages were first used makes no difference. */
+uint64_t memory_hash(void)
+{
+    uint64_t sum = 0;
+    uint32_t n;
+
+    for ( n = 0; n < state.touched_nr; n++ )
+    {
+        uint32_t page = touched[n];
+        uint64_t hash = page | (uint64_t)xen_refs[page] << 32;
+
+        hash = hash_of(hash, frame(page), xen_page_info_size);
+        if ( page >= HOST_XEN_PAGES )
+            hash = hash_of(hash, view + page * HOST_PAGE_SIZE, HOST_PAGE_SIZE);
+        sum += hash;
+    }
+    for ( n = 0; state.windows_mapped && n < WINDOWS; n++ )
+        if ( window[n].mapped )
+        {
+            uint64_t pair = window[n].page | (uint64_t)n << 32;
+
+            sum += hash_of(0, &pair, sizeof(pair));
+        }
+
+    return sum;
+}

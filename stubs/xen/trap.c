@@ -13,7 +13,9 @@
 
 #include "machine.h"
 
-struct cpu_info host_cpu_info[FFASHIM_CPUS];
+/* Filled anew by each call: nothing later depends on what it holds. */
+struct cpu_info host_cpu_info[FFASHIM_CPUS]
+    __section(".data.ffashim.past") = {};
 uint32_t smccc_ver = ARM_SMCCC_VERSION_1_2;
 
 DECLARE_BITMAP(cpu_hwcaps, ARM_NCAPS);

@@ -22,6 +22,18 @@ def test_a_call_can_be_left_at_each_lock_and_resumed(planted: Machine) -> None:
     assert seen[0].address == seen[3].address != seen[1].address == seen[2].address
 
 
+@pytest.mark.parametrize("number", range(5))
+def test_one_point_alone_can_be_asked_for(planted: Machine, number: int) -> None:
+    vm = planted.create_vm("1.1")
+    every: list[Point] = []
+    one: list[Point] = []
+    with planted.at_points(every.append, Points.LOCK | Points.UNLOCK):
+        vm.smc(FFA.ID_GET, Plant.ORDER_AB)
+    with planted.at_points(one.append, Points.LOCK | Points.UNLOCK, only=number):
+        vm.smc(FFA.ID_GET, Plant.ORDER_AB)
+    assert one == every[number : number + 1]
+
+
 def test_another_guest_can_call_in_the_middle(planted: Machine) -> None:
     one, two = planted.create_vm("1.1"), planted.create_vm("1.1")
     inner: list[Reply] = []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 
@@ -113,6 +114,62 @@ def test_restore_brings_back_the_secure_world(xen: Machine, spmc: Spmc) -> None:
     vm.map_rxtx()
     xen.restore(snapshot)
     assert not spmc.residue(vm.id)
+
+
+def test_a_restored_machine_has_the_fingerprint_that_it_had(xen: Machine) -> None:
+    vm = xen.create_vm("1.1")
+    vm.map_rxtx()
+    snapshot, before = xen.snapshot(), xen.fingerprint()
+    vm.tx.write(b"behind")
+    vm.partition_info_get()
+    xen.create_vm("1.1")
+    xen.restore(snapshot)
+    assert xen.fingerprint() == before
+
+
+def test_a_call_that_changes_nothing_leaves_the_fingerprint(xen: Machine) -> None:
+    vm = xen.create_vm("1.1", vcpus=2)
+    before = xen.fingerprint()
+    assert vm.smc(FFA.ID_GET).ok
+    assert vm.vcpus[1].smc(FFA.FEATURES, FFA.RXTX_MAP_64).ok
+    assert xen.fingerprint() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda vm: vm.partition_info_get(),
+        lambda vm: vm.smc(FFA.RXTX_UNMAP),
+        lambda vm: vm.tx.write(b"x"),
+        lambda vm: vm.memory.write(vm.memory.allocate(), b"x"),
+        lambda vm: vm.machine.create_vm(),
+    ],
+    ids=["RX", "buffers", "TX", "RAM", "guests"],
+)
+def test_what_changes_the_machine_changes_its_fingerprint(
+    xen: Machine, change: Callable[[Vm], object]
+) -> None:
+    vm = xen.create_vm("1.1")
+    vm.map_rxtx()
+    before = xen.fingerprint()
+    change(vm)
+    assert xen.fingerprint() != before
+
+
+def test_the_order_of_calls_that_do_not_meet_leaves_no_trace_in_the_fingerprint(
+    xen: Machine,
+) -> None:
+    one, two = (xen.create_vm("1.1") for _ in range(2))
+    for vm in (one, two):
+        vm.map_rxtx()
+    start = xen.snapshot()
+    prints = set()
+    for order in ([one, two], [two, one]):
+        xen.restore(start)
+        for vm in order:
+            vm.tx.write(b"x")
+        prints.add(xen.fingerprint())
+    assert len(prints) == 1
 
 
 def test_restored_machines_behave_alike_whatever_came_before(xen: Machine) -> None:
