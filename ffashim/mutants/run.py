@@ -79,6 +79,11 @@ class Job:
     seconds: float = 60.0
     """How long a mutant may take, or so many times what the tree as it is takes: a machine may be
     busy. One that takes longer is noticed, as somebody waits for it."""
+    name: str | None = None
+    """What the tree is called in the names of tests; by default what it always is."""
+    passing: Mapping[str, float] | None = None
+    """What the suite was seen to do on the tree as it is: the seconds of each test that can notice
+    something, by name. By default, it is run first."""
 
 
 class SuiteError(FfashimError):
@@ -98,10 +103,11 @@ def run(
         for number in range(min(jobs, len(mutants)))
     ]
     try:
-        outcomes = workers[0].whole(workshop.extension)
-        order = _Order(outcomes, killers)
-        took = sum(seconds for _, seconds in outcomes.values())
-        limit = max(job.seconds, _TIMES * took)
+        if job.passing is None:
+            order = Order(workers[0].whole(workshop.extension), killers)
+        else:
+            order = Order(workers[0].numbered(job.passing), killers, seen_elsewhere=True)
+        limit = max(job.seconds, _TIMES * order.seconds)
         spare: SimpleQueue[tuple[Bench, Worker]] = SimpleQueue()
         for number, worker in enumerate(workers):
             spare.put((workshop.bench(number), worker))
@@ -113,7 +119,7 @@ def run(
                 return None
             bench, worker = spare.get()
             try:
-                return _one(mutant, bench, worker, order, known, limit)
+                return _one(mutant, bench, worker, order, known, limit, workshop.extension)
             finally:
                 spare.put((bench, worker))
 
@@ -136,9 +142,10 @@ def _one(
     mutant: Mutant,
     bench: Bench,
     worker: Worker,
-    order: _Order,
+    order: Order,
     known: dict[str, str],
     seconds: float,
+    original: Extension,
 ) -> Result:
     try:
         made = bench.build(mutant)
@@ -150,24 +157,39 @@ def _one(
     extension, digest = made
     if (other := known.setdefault(digest, mutant.key)) != mutant.key:
         return Result(mutant, Fate.DUPLICATE, why=other)
-    answer = worker.ask(extension, order.of(mutant), seconds)
-    failed = [each for each in answer["outcomes"] if each[1] == "failed"]
-    if not failed:
-        return Result(mutant, Fate.SURVIVED)
-    index, _, _, why = failed[-1]
-    order.learn(mutant, index)
-    return Result(mutant, Fate.NOTICED, worker.tests[index], why)
+    while failed := _failed(worker.ask(extension, order.of(mutant), seconds)):
+        index, _, _, why = failed[-1]
+        if not order.trusts(index) and _failed(worker.ask(original.path, [index], seconds)):
+            order.drop(index)  # it proves nothing
+            continue
+        order.learn(mutant, index)
+        return Result(mutant, Fate.NOTICED, worker.tests[index], why)
+    return Result(mutant, Fate.SURVIVED)
 
 
-class _Order:
+def _failed(answer: Mapping[str, Any]) -> list[Any]:
+    return [each for each in answer["outcomes"] if each[1] == "failed"]
+
+
+class Order:
     """Which tests go first: those that noticed others of the same function, then of the same file,
     then of any, and of the rest the quick ones.
+
+    outcomes: number and seconds of each test, by name. seen_elsewhere: that it passes here is not
+    known before it is tried.
     """
 
     def __init__(
-        self, outcomes: Mapping[str, tuple[int, float]], killers: Mapping[str, str]
+        self,
+        outcomes: Mapping[str, tuple[int, float]],
+        killers: Mapping[str, str],
+        *,
+        seen_elsewhere: bool = False,
     ) -> None:
         self._seconds = dict(outcomes.values())
+        self.seconds = sum(self._seconds.values())
+        """That all of them take."""
+        self._trusted = set() if seen_elsewhere else set(self._seconds)
         self._kills: dict[str, Counter[int]] = defaultdict(Counter)
         self._lock = threading.Lock()
         self._killer = {key: outcomes[name][0] for key, name in killers.items() if name in outcomes}
@@ -176,17 +198,30 @@ class _Order:
             self._kills[""][index] += 1
 
     def of(self, mutant: Mutant) -> list[int]:
+        """Return the numbers of the tests in the order for a mutant."""
         with self._lock:
             kills = [Counter(self._kills[name]) for name in (mutant.function, mutant.file, "")]
+            seconds = dict(self._seconds)
         first = self._killer.get(mutant.key)
 
         def rank(index: int) -> tuple[float, ...]:
-            return (index != first, *(-each[index] for each in kills), self._seconds[index])
+            return (index != first, *(-each[index] for each in kills), seconds[index])
 
-        return sorted(self._seconds, key=rank)
+        return sorted(seconds, key=rank)
+
+    def trusts(self, index: int) -> bool:
+        """Tell whether a test is known to pass on the tree as it is."""
+        return index in self._trusted
+
+    def drop(self, index: int) -> None:
+        """Leave a test out from now on."""
+        with self._lock:
+            self._seconds.pop(index, None)
 
     def learn(self, mutant: Mutant, index: int) -> None:
+        """Remember that a test, which passes on the tree as it is, has noticed a mutant."""
         with self._lock:
+            self._trusted.add(index)
             for name in (mutant.function, mutant.file, ""):
                 self._kills[name][index] += 1
 
@@ -214,6 +249,7 @@ class Worker:
             "pytest": [*_PYTEST, *job.arguments, *map(str, job.suites)],
             "extension": str(original.path),
             "record": dict(original.record),
+            "name": job.name,
         }
         self._say(request)
         self._tests: list[str] | None = None
@@ -239,8 +275,7 @@ class Worker:
 
         Raises SuiteError.
         """
-        if not self.tests:
-            raise SuiteError("no test was selected that runs on a tree: see -k")
+        self._require_tests()
         answer = self.ask(original.path, range(len(self.tests)), _WHOLE, whole=True)
         failed = [each for each in answer["outcomes"] if each[1] == "failed"]
         if failed or answer["end"] != "finished":
@@ -254,6 +289,17 @@ class Worker:
             for index, outcome, seconds, _ in answer["outcomes"]
             if outcome != "skipped"
         }
+
+    def numbered(self, passing: Mapping[str, float]) -> dict[str, tuple[int, float]]:
+        """Return what `whole` would, of tests that are known to pass. Raises SuiteError."""
+        self._require_tests()
+        return {
+            name: (index, passing[name]) for index, name in enumerate(self.tests) if name in passing
+        }
+
+    def _require_tests(self) -> None:
+        if not self.tests:
+            raise SuiteError("no test was selected that runs on a tree: see -k")
 
     def stop(self) -> None:
         """End the process, and what it runs."""

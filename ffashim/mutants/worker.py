@@ -5,11 +5,12 @@
 defects of the tree as it is. For each mutant it forks: whatever that does to the process, a crash
 included, is gone with the child. It speaks JSON, an object a line.
 
-The first line that it reads is ``{"pytest": [argument...], "extension": path, "record": {...}}``,
-and it answers ``{"tests": [name...]}``. Each further line is a run, ``{"extension": path, "tests":
-[index...], "seconds": limit, "all": false}``: the tests in that order, up to the first failure
-unless all are wanted. The answer is ``{"outcomes": [[index, outcome, seconds, why]...], "end":
-"finished" | "failed" | "time" | "died"}``.
+The first line that it reads is ``{"pytest": [argument...], "extension": path, "record": {...},
+"name": what the tree is called in the names of tests, or null}``, and it answers ``{"tests":
+[name...]}``. Each further line is a run, ``{"extension": path, "tests": [index...], "seconds":
+limit, "all": false}``: the tests in that order, up to the first failure unless all are wanted. The
+answer is ``{"outcomes": [[index, outcome, seconds, why]...], "end": "finished" | "failed" | "time"
+| "died"}``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -42,14 +44,21 @@ _WORSE = ("passed", "skipped", "xfailed", "failed")
 class Suite:
     """A pytest plugin that takes the place of the run, and serves requests instead."""
 
-    def __init__(self, original: Extension, requests: TextIO, answers: TextIO) -> None:
+    def __init__(
+        self, original: Extension, requests: TextIO, answers: TextIO, name: str | None = None
+    ) -> None:
         self.original = original
+        self.name = name
         self.mutant = original
         self.requests = requests
         self.answers = answers
         self.items: list[pytest.Item] = []
         self.outcome = "passed"
         self.why = ""
+
+    def pytest_ffashim_trees(self, metafunc: pytest.Metafunc, trees: Sequence[Tree]) -> list[Tree]:
+        """Have the tree called as was asked for."""
+        return [replace(tree, spec=self.name or tree.spec) for tree in trees]
 
     def pytest_ffashim_extension(self, tree: Tree, settings: dict[str, str]) -> Extension:
         """Have the tests run on the mutant."""
@@ -197,7 +206,11 @@ def main() -> int:
     )
     settings.load_profile("mutants")
     original = Extension(Path(request["extension"]), request["record"])
-    return int(pytest.main(request["pytest"], plugins=[Suite(original, requests, answers)]))
+    return int(
+        pytest.main(
+            request["pytest"], plugins=[Suite(original, requests, answers, request["name"])]
+        )
+    )
 
 
 if __name__ == "__main__":

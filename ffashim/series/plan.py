@@ -251,9 +251,9 @@ class Plan:
         if importlib.util.find_spec("tree_sitter_c") is None:
             self.notes.append("no mutants were made: pip install 'ffashim[mutants]'")
             return []
-        chosen = self.variants(tree)[-1]
+        *_, seen = self._conformance(len(self.trees) - 1, tree)
         how = {
-            "settings": chosen,
+            "settings": self.variants(tree)[-1],
             "cc": self.cc,
             "selected": self._selected,
             "lines": {file: sorted(of) for file, of in self.owners.items()},
@@ -261,7 +261,7 @@ class Plan:
             "seed": SEED,
         }
         task = self._task("mutants", len(self.trees) - 1, tree, how)
-        return [Task(task.kind, {**task.what, "jobs": jobs}, task.means, task.about)]
+        return [replace(task, what={**task.what, "jobs": jobs, "seen": str(seen.file)})]
 
     def _all_built(self) -> bool:
         last = len(self.trees) - 1

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import random
@@ -18,6 +19,7 @@ from ffashim.loader import Extension
 from ffashim.machine import Machine
 from ffashim.model import corpus, known_of
 from ffashim.model.script import Script
+from ffashim.report import Outcome
 from ffashim.series import behaviour, recording, warnings
 from ffashim.source import Tree, store
 from ffashim.source.tree import read_version
@@ -73,8 +75,10 @@ def conformance(
         "error": "",
         "tests": {
             f"{each.file}::{plain(each.name)}": {
+                "name": f"{each.file}::{each.name}",
                 "abi": each.abi,
                 "outcome": each.outcome.value,
+                "seconds": round(each.seconds, 4),
                 "reason": each.reason,
                 "fault": each.fault,
                 "said": chosen.said.get(f"{each.file}::{each.name}", ""),
@@ -249,10 +253,12 @@ def mutants(
     most: int,
     seed: int,
     jobs: int,
+    seen: str,
 ) -> Found:
     """Make small mistakes in some lines of a tree, and say which of them no test notices.
 
-    most: so many, drawn at random with a seed.
+    most: so many, drawn at random with a seed. seen: the file of what `conformance` has found of
+    the same tests there, which are not run again to find out that they pass.
     """
     from ffashim.mutants import report, run, source, workshop
     from ffashim.mutants.reasons import reasons_on
@@ -273,13 +279,28 @@ def mutants(
         shop = workshop.Workshop(subject, settings, directory, cc=cc)
         arguments = [f"--xen={subject.root}", f"--cc={cc}", *_select(selected)]
         arguments += [f"--config={name}={value}" for name, value in settings.items()]
-        job = run.Job(subject, settings, arguments, paths.SUITE, cc)
+        passing = _passing(Path(seen))
+        job = run.Job(subject, settings, arguments, paths.SUITE, cc, name=_NAME, passing=passing)
         told = report.Report(reasons_on(Machine(shop.extension)))
         try:
             told.results.extend(run.run(job, shop, chosen, jobs, {}))
         except run.SuiteError as error:
             return {"of": len(found), "mutants": [], "why": str(error).partition("\n")[0]}
         return {"of": len(found), "mutants": told.as_json({})["mutants"], "why": ""}
+
+
+def _passing(seen: Path) -> dict[str, float] | None:
+    """Return the seconds of each test that can notice a mutant, by name; None if one fails already,
+    or if nothing is known any more.
+    """
+    try:
+        tests: Mapping[str, Any] = json.loads(seen.read_text(encoding="utf-8"))["tests"]
+    except (OSError, ValueError):
+        return None
+    if any(each["outcome"] == Outcome.FAILED.value for each in tests.values()):
+        return None
+    able = (Outcome.PASSED.value, Outcome.KNOWN_DEFECT.value)
+    return {each["name"]: each["seconds"] for each in tests.values() if each["outcome"] in able}
 
 
 KINDS: Mapping[str, Callable[..., Found]] = {

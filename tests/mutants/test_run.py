@@ -154,12 +154,15 @@ def test_a_known_defect_that_only_the_mutant_has_is_noticed(
 # --- mutants of the tree under test ------------------------------------------------------------
 
 
-def results(tree: Tree, directory: Path, suite: str) -> list[Result]:
+def results(
+    tree: Tree, directory: Path, suite: str, passing: dict[str, float] | None = None
+) -> list[Result]:
     """What a file of the real suite says of the tree with a lock left locked."""
     workshop = Workshop(tree, {}, directory)
     (unlock,) = [each for each in OPERATORS if each.name == "unlock"]
     mutants = source.find("ffa_rxtx.c", files(tree)["ffa_rxtx.c"], [unlock])
-    job = Job(tree, {}, [f"--xen={tree.spec}"], [paths.TESTS / "abi" / suite])
+    suites = [paths.TESTS / "abi" / suite]
+    job = Job(tree, {}, [f"--xen={tree.spec}"], suites, name="it", passing=passing)
     return list(run(job, workshop, mutants, 2, {}))
 
 
@@ -176,3 +179,23 @@ def test_a_lock_that_is_left_locked_is_noticed_by_the_tests_of_its_calls(
 def test_it_is_not_noticed_by_tests_of_other_calls(tree: Tree, tmp_path: Path) -> None:
     found = results(tree, tmp_path, "test_id_get.py")
     assert {each.fate for each in found} <= {Fate.SURVIVED, Fate.REFUSED, Fate.SAME}
+
+
+def test_tests_that_are_known_to_pass_are_not_run_first(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Worker, "whole")
+    name = "abi/test_rx_release.py::test_who_holds_rx_can_release_it[it]"
+    found = results(tree, tmp_path, "test_rx_release.py", {name: 0.1})
+    assert {each.test for each in found if each.fate is Fate.NOTICED} == {name}
+
+
+def test_a_test_that_turns_out_to_fail_on_the_tree_as_it_is_proves_nothing(
+    tree: Tree, tmp_path: Path
+) -> None:
+    suite = tmp_path / "test_it.py"
+    suite.write_text("def test_fails(xen): assert 0\n")
+    directory = tmp_path / "shop"
+    directory.mkdir()
+    found = results(tree, directory, str(suite), {"test_it.py::test_fails[it]": 0.1})
+    assert {each.fate for each in found} <= {Fate.SURVIVED, Fate.SAME, Fate.DUPLICATE}
