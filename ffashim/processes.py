@@ -10,6 +10,7 @@ import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from itertools import zip_longest
 
 Finished = tuple[int, str, str]
 """Exit status (negative: the signal that ended it), standard output, standard error output."""
@@ -23,13 +24,13 @@ class _Children:
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
-    def run(self, command: Sequence[str], seconds: float) -> Finished:
+    def run(self, command: Sequence[str], told: str, seconds: float) -> Finished:
         with self._lock:
             if self._stopped:
                 return -signal.SIGKILL, "", ""
             child = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
@@ -38,7 +39,7 @@ class _Children:
             )
             self._running.add(child)
         try:
-            output, errors = child.communicate(timeout=seconds)
+            output, errors = child.communicate(told, timeout=seconds)
         except subprocess.TimeoutExpired:
             _kill(child)
             output, errors = child.communicate()
@@ -64,19 +65,20 @@ def last_words(errors: str) -> str:
 
 
 def run_parallel(
-    commands: Sequence[Sequence[str]], jobs: int, seconds: float
+    commands: Sequence[Sequence[str]], jobs: int, seconds: float, told: Sequence[str] = ()
 ) -> Generator[tuple[int, Finished]]:
     """Run the commands, ``jobs`` at a time; yield each one's index and result as it ends.
 
     A command that takes longer than ``seconds`` is killed. All of them are, at once, when this is
-    closed or KeyboardInterrupt ends it.
+    closed or KeyboardInterrupt ends it. told: what each reads from its standard input; an argument
+    is no place for what may be long.
     """
     children = _Children()
     pool = ThreadPoolExecutor(jobs)
     try:
         futures = {
-            pool.submit(children.run, command, seconds): index
-            for index, command in enumerate(commands)
+            pool.submit(children.run, command, text, seconds): index
+            for index, (command, text) in enumerate(zip_longest(commands, told, fillvalue=""))
         }
         for future in as_completed(futures):
             yield futures[future], future.result()

@@ -104,7 +104,7 @@ def explore(
         for variant in variants(tree, chosen)
     ]  # fmt: skip
     wanted = EFFORTS[effort.value]
-    commands, names = [], []
+    tasks, names = [], []
     items = [(each, shard) for each in subjects for shard in range(max(1, jobs))]
     whole = seconds if seconds is not None else wanted.seconds
     share = whole and whole * min(jobs, len(items)) / len(items)
@@ -119,9 +119,9 @@ def explore(
             "database": database,
             "output": str(where),
         }
-        commands.append([sys.executable, "-m", "ffashim.cli.explore_worker", json.dumps(task)])
+        tasks.append(json.dumps(task))
         names.append(name)
-    results = _run(commands, jobs, (share or 0) + _GRACE)
+    results = _run(tasks, jobs, (share or 0) + _GRACE)
     console = Console(highlight=False, soft_wrap=True)
     found = _tell(console, names, results, where)
     if found:
@@ -139,16 +139,18 @@ def _directory(output: Path | None) -> Path:
     return where
 
 
-def _run(commands: list[list[str]], jobs: int, seconds: float) -> list[dict[str, Any]]:
-    """Run the workers; return what each has told, in their order."""
+def _run(tasks: list[str], jobs: int, seconds: float) -> list[dict[str, Any]]:
+    """Run a worker for each task; return what each has told, in their order."""
     told: dict[int, dict[str, Any]] = {}
-    with subject.working("Exploring"), closing(run_parallel(commands, jobs, seconds)) as finished:
+    commands = [[sys.executable, "-m", "ffashim.cli.explore_worker"]] * len(tasks)
+    running = run_parallel(commands, jobs, seconds, tasks)
+    with subject.working("Exploring"), closing(running) as finished:
         for index, (status, output, errors) in finished:
             try:
                 told[index] = json.loads(output)
             except ValueError:
                 told[index] = {"failed": f"status {status}: {last_words(errors)}"}
-    return [told[index] for index in range(len(commands))]
+    return [told[index] for index in range(len(tasks))]
 
 
 def _tell(console: Console, names: list[str], results: list[dict[str, Any]], where: Path) -> bool:

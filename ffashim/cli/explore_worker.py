@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One process of ``ffashim explore``: a crash there is a result here.
 
-``python -m ffashim.cli.explore_worker TASK``, a JSON object, prints another one. Each finding is
-put into a file as soon as it is found.
+``python -m ffashim.cli.explore_worker`` reads a task, a JSON object, and prints another one. Each
+finding is put into a file as soon as it is found.
 """
 
 from __future__ import annotations
@@ -60,4 +60,4 @@ def as_file(tree: str, found: Disagreement) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(work(json.loads(sys.argv[1]))))
+    print(json.dumps(work(json.load(sys.stdin))))

@@ -83,11 +83,9 @@ def run(
         else:
             left[task.key] = [task]
     todo = [same[0] for same in left.values()]
-    commands = [
-        [sys.executable, "-m", "ffashim.series.worker", task.kind, json.dumps(task.what)]
-        for task in todo
-    ]
-    with closing(run_parallel(commands, jobs, _SECONDS)) as finished:
+    commands = [[sys.executable, "-m", "ffashim.series.worker", task.kind] for task in todo]
+    told = [json.dumps(task.what) for task in todo]
+    with closing(run_parallel(commands, jobs, _SECONDS, told)) as finished:
         for index, (status, output, errors) in finished:
             task = todo[index]
             result = _result(status, output, errors)

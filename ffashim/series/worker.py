@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A task in a process of its own: a crash there is a result here.
 
-``python -m ffashim.series.worker KIND ARGUMENTS`` calls a function of `work` and prints what it
-returns as JSON, after a NUL: pytest and compilers may have printed before it.
+``python -m ffashim.series.worker KIND`` calls a function of `work` with the arguments that it reads
+as JSON, and prints what that returns as JSON too, after a NUL: pytest and compilers may have
+printed before it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from ffashim.errors import FfashimError
 from ffashim.series import work
 
 
-def main(kind: str, arguments: str) -> NoReturn:
+def main(kind: str) -> NoReturn:
     """Do it, and end without taking down what the machine and pytest hold."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        found = work.KINDS[kind](**json.loads(arguments))
+        found = work.KINDS[kind](**json.load(sys.stdin))
     except FfashimError as error:
         found = {"failed": str(error)}
     out.write("\n\0" + json.dumps(found))
@@ -30,4 +31,4 @@ def main(kind: str, arguments: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

@@ -19,9 +19,10 @@ from ffashim.source import Tree
 TEE = "xen/arch/arm/tee"
 
 
-def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, told: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
+        input=told,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -96,7 +97,7 @@ def test_a_seed_repeats_a_run(tree: Tree, tmp_path: Path) -> None:
     }
     # Two seeds of Python's own that once made a difference.
     runs = [
-        python("-m", "ffashim.cli.explore_worker", json.dumps(task), PYTHONHASHSEED=own)
+        python("-m", "ffashim.cli.explore_worker", told=json.dumps(task), PYTHONHASHSEED=own)
         for own in ("1", "5")
     ]
     said = [json.loads(done.stdout) for done in runs]

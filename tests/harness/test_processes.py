@@ -37,6 +37,13 @@ def test_every_result_comes_back_under_its_index() -> None:
     assert results == {n: (3, f"{n}\n", "") for n in range(4)}
 
 
+def test_what_a_process_is_told_may_be_longer_than_an_argument() -> None:
+    count = python("import sys; print(len(sys.stdin.read()))")
+    long = "x" * 1_000_000
+    results = dict(run_parallel([count, count, count], 2, 60, ["", long]))
+    assert results == {0: (0, "0\n", ""), 1: (0, "1000000\n", ""), 2: (0, "0\n", "")}
+
+
 def test_why_a_process_failed_is_its_exception_whatever_was_said_after_it() -> None:
     fail = "import sys\ntry:\n 1 / 0\nfinally:\n print('a()', file=sys.stderr)"
     ((_, (status, _, errors)),) = run_parallel([python(fail)], 1, 60)
