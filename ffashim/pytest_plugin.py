@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -455,6 +456,22 @@ def _expect(
 # --- reports --------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _briefly(item: pytest.Item) -> Iterator[None]:
+    """Have a failure that is expected told without the lines around it, which nobody gets to see:
+    to find them takes pytest longer than the test.
+    """
+    option = item.config.option
+    style = option.tbstyle
+    expected = item.get_closest_marker("xfail") is not None and not option.runxfail
+    if expected and not getattr(option, "xfail_tb", False):
+        option.tbstyle = "native"
+    try:
+        yield
+    finally:
+        option.tbstyle = style
+
+
 # The outermost one: pytest itself makes known defects of failures in another of these.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
@@ -469,7 +486,8 @@ def pytest_runtest_makereport(
         trimmed = failures.trim(error)
         if error.__traceback__ is not None:
             call.excinfo = pytest.ExceptionInfo.from_exception(error)
-    report = yield
+    with _briefly(item):
+        report = yield
     if new := item.stash.get(_NEW, None):
         if report.when == "call" and not report.failed:
             # Another defect is expected there, or the probe sees what the test does not.
