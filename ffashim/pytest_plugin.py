@@ -37,6 +37,8 @@ EXPLORED_PROPERTY = "ffashim.explored"
 _extensions: dict[tuple[object, ...], Extension] = {}
 _MACHINE = pytest.StashKey[Machine]()
 _NEW = pytest.StashKey[list[str]]()
+_KNOWN = pytest.StashKey[bool]()
+"""Whether the tree has a known defect that the test shows."""
 _EXPECTED = pytest.StashKey[bool]()
 
 
@@ -449,6 +451,7 @@ def _expect(
         node.stash.setdefault(_NEW, []).append(f"{finding}\n{absent}")
     elif there:
         node.add_marker(pytest.mark.xfail(reason=f"known defect: {finding}", strict=True))
+        node.stash[_KNOWN] = True
     elif isinstance(before, Extension) and not absent:
         node.user_properties.append((MENDED_PROPERTY, finding))
 
@@ -458,13 +461,12 @@ def _expect(
 
 @contextmanager
 def _briefly(item: pytest.Item) -> Iterator[None]:
-    """Have a failure that is expected told without the lines around it, which nobody gets to see:
-    to find them takes pytest longer than the test.
+    """Have the failure of a known defect told without the lines around it, unless somebody wants to
+    see them: to find them takes pytest longer than the test.
     """
     option = item.config.option
     style = option.tbstyle
-    expected = item.get_closest_marker("xfail") is not None and not option.runxfail
-    if expected and not getattr(option, "xfail_tb", False):
+    if item.stash.get(_KNOWN, False) and not (option.runxfail or option.xfail_tb):
         option.tbstyle = "native"
     try:
         yield

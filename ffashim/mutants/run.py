@@ -104,9 +104,9 @@ def run(
     ]
     try:
         if job.passing is None:
-            order = Order(workers[0].whole(workshop.extension), killers)
+            order = _Order(workers[0].whole(workshop.extension), killers)
         else:
-            order = Order(workers[0].numbered(job.passing), killers, seen_elsewhere=True)
+            order = _Order(workers[0].numbered(job.passing), killers, seen_elsewhere=True)
         limit = max(job.seconds, _TIMES * order.seconds)
         spare: SimpleQueue[tuple[Bench, Worker]] = SimpleQueue()
         for number, worker in enumerate(workers):
@@ -142,7 +142,7 @@ def _one(
     mutant: Mutant,
     bench: Bench,
     worker: Worker,
-    order: Order,
+    order: _Order,
     known: dict[str, str],
     seconds: float,
     original: Extension,
@@ -171,7 +171,7 @@ def _failed(answer: Mapping[str, Any]) -> list[Any]:
     return [each for each in answer["outcomes"] if each[1] == "failed"]
 
 
-class Order:
+class _Order:
     """Which tests go first: those that noticed others of the same function, then of the same file,
     then of any, and of the rest the quick ones.
 

@@ -45,7 +45,7 @@ class Suite:
     """A pytest plugin that takes the place of the run, and serves requests instead."""
 
     def __init__(
-        self, original: Extension, requests: TextIO, answers: TextIO, name: str | None = None
+        self, original: Extension, requests: TextIO, answers: TextIO, name: str | None
     ) -> None:
         self.original = original
         self.name = name
@@ -206,11 +206,8 @@ def main() -> int:
     )
     settings.load_profile("mutants")
     original = Extension(Path(request["extension"]), request["record"])
-    return int(
-        pytest.main(
-            request["pytest"], plugins=[Suite(original, requests, answers, request["name"])]
-        )
-    )
+    suite = Suite(original, requests, answers, request["name"])
+    return int(pytest.main(request["pytest"], plugins=[suite]))
 
 
 if __name__ == "__main__":

@@ -181,6 +181,35 @@ def test_the_marker_makes_the_secure_world(run: Run) -> None:
     result.assert_outcomes(passed=result.parseoutcomes()["passed"])
 
 
+@pytest.mark.parametrize("option", ["--xfail-tb", "--runxfail"])
+def test_the_lines_of_a_known_defect_are_shown_if_they_are_asked_for(run: Run, option: str) -> None:
+    body = """
+        import pytest
+
+        @pytest.mark.known_defect(bool, "it fails")
+        def test_it(xen):
+            answer = 41
+            assert answer == 42
+        """
+    assert ">       assert answer == 42" in run(body, option, "-rx").stdout.str()
+
+
+def test_a_failure_that_an_xfail_of_the_users_does_not_expect_is_shown_with_its_lines(
+    run: Run,
+) -> None:
+    result = run(
+        """
+        import pytest
+
+        @pytest.mark.xfail(False, reason="not here")
+        def test_it(xen):
+            answer = 41
+            assert answer == 42
+        """
+    )
+    assert ">       assert answer == 42" in result.stdout.str()
+
+
 def test_a_known_defect_is_expected_where_it_is_and_reported_where_it_is_mended(
     run: Run,
 ) -> None:
