@@ -84,6 +84,8 @@ def read(data: Path, notes: Path, root: Path, files: Sequence[str], gcov: str) -
     run(
         *(f"--filter={re.escape(os.path.join(root.resolve(), name))}" for name in files),
         *("--gcov-executable", gcov, "--json", "gcovr.json"),
+        # Where gcov leaves its files: not in the tree, where another process may have its own.
+        *("--gcov-object-directory", str(data.resolve())),
         *("--exclude-branches-by-pattern", _NO_BRANCHES),
         *("--exclude-lines-by-pattern", _NO_LINES),
         ".",

@@ -34,7 +34,7 @@ class Counted:
     """A machine with the mistakes of planted.py in it, whose ffa.c is counted."""
 
     def __init__(self, tree: Tree, data: Path) -> None:
-        self._tree, self._data = tree, data
+        self.root, self._data = tree.root, data
         self._extension = loader.build(tree, cc="gcc", coverage=True)
         self._text = (tree.root / FFA_C).read_text().splitlines()
         self.machine = Machine(self._extension).boot()
@@ -45,14 +45,14 @@ class Counted:
         """Have FFA_ID_GET make a mistake."""
         self.vm.smc(FFA.ID_GET, mistake)
 
-    def counts(self) -> dict[int, int]:
-        """Return how often each line was reached since the last time."""
+    def counts(self, tool: str | None = None) -> dict[int, int]:
+        """Return how often each line was reached since the last time. tool: gcov's command."""
         self._data.mkdir(exist_ok=True)
         for file in self._data.glob("*.gcda"):
             file.unlink()
         self.machine.lib.ffashim_write_counters(str(self._data).encode())
         found = gcov.read(
-            self._data, self._extension.notes, self._tree.root, [FFA_C], gcov.tool("gcc")
+            self._data, self._extension.notes, self.root, [FFA_C], tool or gcov.tool("gcc")
         )
         return {number: line["count"] for (_, number, _), line in union.lines(found)}
 
@@ -102,6 +102,16 @@ def test_an_assertion_that_fails_counts_up_to_where_it_is(counted: Counted) -> N
     assert counts[counted.line("case 1:")] == 1
     assert counts[counted.line("plant(regs, d);")] == 1
     assert counts[counted.line("plant(regs, d);", behind=1)] == 0
+
+
+def test_gcov_leaves_its_files_by_the_counters_and_not_in_the_tree(
+    counted: Counted, tmp_path: Path
+) -> None:
+    log, tool = tmp_path / "log", tmp_path / "gcov"
+    tool.write_text(f'#!/bin/sh\npwd >>"{log}"\nexec {gcov.tool("gcc")} "$@"\n')
+    tool.chmod(0o755)
+    assert counted.counts(str(tool))
+    assert set(log.read_text().split()) == {str(tmp_path / "data")}
 
 
 @pytest.mark.parametrize("mistake", [Plant.NULL, Plant.LOOP], ids=lambda each: str(each.name))
