@@ -33,10 +33,15 @@ from typing import Any, NoReturn
 import cffi
 from cffi.recompiler import make_c_source
 
+from ffashim import stamps
 from ffashim.errors import BuildError
+from ffashim.objects import Objects
 from ffashim.sanitizers import SANITIZERS, Sanitizer, suppressed
 
 STUBS = Path(__file__).resolve().parent / "stubs"
+
+MODULE = "_ffashim"
+"""What the extension calls itself, whatever its file is called: so cffi's glue is one for all."""
 
 OPTIMISE = ("-O2", "-g", "-fno-omit-frame-pointer")
 COMMON = ("-fPIC", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=0")
@@ -162,6 +167,8 @@ class Recipe:
     """Count what is executed of the tree's files."""
     sanitize: tuple[str, ...] = ()
     """Names of `SANITIZERS` to compile the tree's files with."""
+    objects: Objects | None = None
+    """Where what is the same for every tree is remembered, compiled by the same compiler."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +231,7 @@ class Built:
 
 
 def build(recipe: Recipe, work: Path, name: str, progress: Progress | None = None) -> Built:
-    """Build the extension module ``name`` in the empty directory ``work``.
+    """Build the extension, a file called ``name``, in the empty directory ``work``.
 
     Raises BuildError, with the compiler's own words, the file and the command to repeat it.
     """
@@ -304,7 +311,7 @@ class _Build:
             "    python_point = ffashim_python_point;\n}\n"
         )
         path = self.work / "glue.c"
-        make_c_source(ffi, self.name, preamble, str(path), verbose=False)
+        make_c_source(ffi, MODULE, preamble, str(path), verbose=False)
         return path
 
     def _traps(self, names: Iterable[str], variables: set[str]) -> Path:
@@ -388,10 +395,15 @@ class _Build:
         include = [f"-I{STUBS / 'include'}", f"-I{STUBS / 'host'}"]
         python = ("-isystem", _python_headers())
         flags = (*HOST, *(WARN if own else ()), *include, *python)
-        return self._compile(source, f"host_{source.stem}", *flags)
+        return self._compile(source, f"host_{source.stem}", *flags, objects=self.recipe.objects)
 
     def _compile(
-        self, source: Path, stem: str, *flags: str, refused: re.Pattern[str] | None = None
+        self,
+        source: Path,
+        stem: str,
+        *flags: str,
+        refused: re.Pattern[str] | None = None,
+        objects: Objects | None = None,
     ) -> Path:
         target = self.work / f"{stem}.o"
         command = (
@@ -407,7 +419,9 @@ class _Build:
             str(target),
         )
         failure = f"{source} does not compile"
-        self._steps[target] = self._run(Step(command, (source,), target, failure, refused))
+        step = Step(command, (source,), target, failure, refused)
+        self._steps[target] = step
+        self._note(objects.compile(command, source, target, step.run) if objects else step.run())
         return target
 
     def _try(self, compile_one: Callable[[Path], Path], source: Path) -> Path | None:
@@ -506,21 +520,19 @@ class _Build:
             "-o",
             str(target),
         )
-        return self._run(Step(command, tuple(objects), target, "the extension does not link"))
-
-    def _run(self, step: Step) -> Step:
-        if said := step.run():
-            self.notes.append(said)
+        step = Step(command, tuple(objects), target, "the extension does not link")
+        self._note(step.run())
         return step
+
+    def _note(self, said: str) -> None:
+        if said:
+            self.notes.append(said)
 
     def _dependencies(self) -> Iterator[Path]:
         """Read what the compiler read, from its own make rules."""
         seen = set()
         for rules in self.work.glob("*.d"):
-            text = rules.read_text().partition(":")[2].replace("\\\n", " ")
-            for word in re.split(r"(?<!\\)\s+", text.strip()):
-                # What make would otherwise take for its own.
-                path = Path(re.sub(r"\\([ #])", r"\1", word).replace("$$", "$"))
+            for path in stamps.read_by(rules.read_text()):
                 if self.work not in path.parents and path not in seen:
                     seen.add(path)
                     yield path

@@ -19,7 +19,13 @@ from pathlib import Path
 from ffashim import paths
 from ffashim.source import store
 
-USED = {"trees": ".manifest", "builds": "manifest", "coverage": ".", "series": "result.json"}
+USED = {
+    "trees": ".manifest",
+    "builds": "manifest",
+    "objects": ".",
+    "coverage": ".",
+    "series": "result.json",
+}
 """The kinds of entries that can be made anew, and the file in each whose time is its last use."""
 
 SPARED = 3600.0

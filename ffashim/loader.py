@@ -32,8 +32,9 @@ from typing import Any
 
 import cffi
 
-from ffashim import kconfig, paths, sanitizers
+from ffashim import kconfig, paths, sanitizers, stamps
 from ffashim.errors import BuildError, CacheError, UsageError
+from ffashim.objects import Objects
 from ffashim.source import Tree, hash_files
 
 DEFAULTS: Mapping[str, str] = {"DEBUG": "y"}
@@ -285,14 +286,12 @@ def _find(directory: Path, tree: Tree) -> Extension | None:
             return None
         manifest = json.loads(text)
         extension = directory / manifest["extension"]
-        if _sha256(extension) != manifest["sha256"]:
+        if stamps.sha256(extension) != manifest["sha256"]:
             return None
         if manifest["counted"] != _names(_notes(extension)):
             return None
-        for name, stamp in manifest["inputs"].items():
-            status = os.stat(name)
-            if [status.st_mtime_ns, status.st_size] != stamp[:2] and _content(name) != stamp[2]:
-                return None
+        if not stamps.hold(manifest["inputs"]):
+            return None
         with contextlib.suppress(OSError):  # a cache that can only be read is of use too
             os.utime(directory / "manifest")  # `ffashim.cache` looks
         return Extension(extension, _record(tree, manifest["record"]))
@@ -308,30 +307,6 @@ def _names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.glob("*"))
 
 
-def _stamp(path: Path, started: int) -> list[Any]:
-    """Return what tells later whether a file or directory has changed.
-
-    One that has changed since `started` may have been read before it did: it never holds.
-    """
-    status = os.stat(path)
-    if status.st_ctime_ns >= started:
-        return [0, 0, ""]
-    return [status.st_mtime_ns, status.st_size, _content(path)]
-
-
-def _content(path: Path | str) -> str:
-    """Return a hash of a file, or of the names of the sources in a directory."""
-    if Path(path).is_dir():
-        names = sorted(each.name for each in Path(path).glob("*.c"))
-        return hashlib.sha256("\n".join(names).encode()).hexdigest()
-    return _sha256(path)
-
-
-def _sha256(path: Path | str) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.sha256(stream.read()).hexdigest()
-
-
 def _build(tree: Tree, asked: _Asked, directory: Path, progress: Progress | None) -> Extension:
     started = time.time_ns()
     with _work(directory) as work:
@@ -341,9 +316,9 @@ def _build(tree: Tree, asked: _Asked, directory: Path, progress: Progress | None
         extension = directory / built.extension.name
         manifest = {
             "extension": extension.name,
-            "sha256": _sha256(built.extension),
+            "sha256": stamps.sha256(built.extension),
             "counted": [path.name for path in built.counted],
-            "inputs": {str(path): _stamp(path, started) for path in inputs if path.exists()},
+            "inputs": stamps.take(inputs, started),
             "record": record,
         }
         for former in _surplus(directory.glob("_ffashim_*.so")):
@@ -369,10 +344,11 @@ def _make(
     cc = asked.cc
     configuration = kconfig.configure(tree.xen, asked.settings, cc=cc)
     recipe_module = build_py()
-    # A name of its own for each content: two builds can live in one interpreter.
     recipe = recipe_module.Recipe(
-        tree.xen, configuration.autoconf, cc, asked.flags, asked.coverage, asked.sanitize
-    )
+        tree.xen, configuration.autoconf, cc, asked.flags, asked.coverage, asked.sanitize,
+        _objects(cc),
+    )  # fmt: skip
+    # A name of its own for each content: two builds can live in one interpreter.
     name = f"_ffashim_{os.urandom(8).hex()}"
     try:
         built = recipe_module.build(recipe, work, name, progress)
@@ -400,6 +376,13 @@ def _make(
         "unmodelled": list(built.unmodelled),
         "trap_path": built.trap_path,
     }
+
+
+def _objects(cc: str) -> Objects:
+    """Return where objects are remembered that are one for all trees."""
+    parts = [_identity(cc), _ourselves(), sys.version, platform.machine(), cffi.__version__]
+    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    return Objects(paths.cache_dir() / "objects" / name)
 
 
 def _record(tree: Tree, built: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -453,7 +436,8 @@ def build_py() -> ModuleType:
 
 @functools.cache
 def _load(path: Path) -> ModuleType:
-    name = path.name.partition(".")[0]
+    # The last part is what the extension calls itself.
+    name = f"{path.stem}.{build_py().MODULE}"
     loader = importlib.machinery.ExtensionFileLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec

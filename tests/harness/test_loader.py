@@ -420,8 +420,8 @@ def test_two_extensions_in_one_interpreter_do_not_disturb_each_other(tree: Tree)
     assert one.extension.load() is modules[0]
 
 
-def test_a_module_has_the_name_that_its_file_says(tree: Tree) -> None:
+def test_a_module_is_named_after_its_file(tree: Tree) -> None:
     extension = loader.build(tree)
     module = extension.load()
-    assert module.__name__ == extension.path.stem
+    assert module.__name__ == f"{extension.path.stem}.{REAL.MODULE}"
     assert isinstance(module.__loader__, importlib.machinery.ExtensionFileLoader)
