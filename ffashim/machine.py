@@ -869,6 +869,9 @@ def _look_away(fetch: Fetch) -> None:
 
 
 def _require_takes_one(callback: object, function: str, argument: str) -> None:
+    code = getattr(callback, "__code__", None)
+    if code is not None and code.co_argcount == 1 and not code.co_kwonlyargcount:
+        return  # the usual case, told in no time
     try:
         if not callable(callback):
             raise TypeError("it is no function")

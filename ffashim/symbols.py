@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import os
-import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +55,18 @@ def of_xen(places: Sequence[Place]) -> Sequence[Place]:
 
 
 class Symbols:
-    """The line table and the symbols of one extension."""
+    """The line table and the symbols of one extension.
+
+    Of the line table, which it takes half a second to decode, the parts that are asked for.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._functions, self._lines = _kept(path) or _decoded(path)
+        elf = ELFFile(BytesIO(path.read_bytes()))  # the file may go
+        self._functions = sorted(_functions(elf))
         self._function_at = [start for start, _, _ in self._functions]
-        self._line_at = [address for address, _, _ in self._lines]
+        self._dwarf = elf.get_dwarf_info() if elf.has_dwarf_info() else None
+        self._units = self._dwarf.get_aranges() if self._dwarf else None
+        self._tables: dict[int | None, _Table] = {}
 
     def place(self, offset: int) -> Place:
         """Return where the code at an offset comes from."""
@@ -71,18 +75,35 @@ class Symbols:
         if n >= 0 and offset < self._functions[n][0] + max(self._functions[n][1], 1):
             function = self._functions[n][2]
         start = self._functions[n][0] if function != "?" else offset
-        n = bisect.bisect_right(self._line_at, offset) - 1
+        addresses, rows = self._table(offset)
+        n = bisect.bisect_right(addresses, offset) - 1
         # What the compiler has moved is of no line: the one before it is near.
-        while n > 0 and not self._lines[n][2] and self._line_at[n - 1] >= start:
+        while n > 0 and not rows[n][1] and addresses[n - 1] >= start:
             n -= 1
         if n >= 0:
-            _, file, line = self._lines[n]
+            file, line = rows[n]
         # Code inlined from a header: the line of the function itself that came just before it.
-        while file.endswith(".h") and n > 0 and self._line_at[n - 1] >= start:
+        while file.endswith(".h") and n > 0 and addresses[n - 1] >= start:
             n -= 1
-            if self._lines[n][1].endswith(".c"):
-                _, file, line = self._lines[n]
+            if rows[n][0].endswith(".c"):
+                file, line = rows[n]
         return Place(function, shorten(file), line)
+
+    def _table(self, offset: int) -> _Table:
+        """Return the lines of the compilation unit that the code at an offset is part of."""
+        if self._dwarf is None:
+            return [], []
+        # clang does not tell what is where: then it is all of them.
+        unit = self._units.cu_offset_at_addr(offset) if self._units else None
+        if unit not in self._tables:
+            if self._units is None:
+                units = list(self._dwarf.iter_CUs())
+            else:
+                units = [] if unit is None else [self._dwarf.get_CU_at(unit)]
+            found = sorted((row for each in units for row in _lines(self._dwarf, each)),
+                           key=lambda row: row[0])  # fmt: skip
+            self._tables[unit] = [at for at, _, _ in found], [(file, n) for _, file, n in found]
+        return self._tables[unit]
 
 
 @cache
@@ -91,33 +112,8 @@ def symbols(path: Path) -> Symbols:
     return Symbols(path)
 
 
-_Tables = tuple[list[tuple[int, int, str]], list[tuple[int, str, int]]]
-
-
-def _kept(path: Path) -> _Tables | None:
-    """Return what an earlier process decoded, unless it is damaged."""
-    try:
-        kept = json.loads(path.with_suffix(".lines").read_text())
-        files = kept["files"]
-        functions = [(int(start), int(size), str(name)) for start, size, name in kept["functions"]]
-        return functions, [(int(at), str(files[n]), int(line)) for at, n, line in kept["lines"]]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None
-
-
-def _decoded(path: Path) -> _Tables:
-    """Decode the tables, which takes a fifth of a second, and keep them beside the extension."""
-    with path.open("rb") as stream:
-        elf = ELFFile(stream)
-        functions = sorted(_functions(elf))
-        lines = sorted(_lines(elf), key=lambda row: row[0])
-    files = {name: n for n, name in enumerate(dict.fromkeys(name for _, name, _ in lines))}
-    rows = [(at, files[name], line) for at, name, line in lines]
-    with suppress(OSError), tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as out:
-        json.dump({"files": list(files), "functions": functions, "lines": rows}, out)
-        out.close()
-        os.replace(out.name, path.with_suffix(".lines"))
-    return functions, lines
+_Table = tuple[list[int], list[tuple[str, int]]]
+"""Addresses, in order, and the file and the line that begins at each; no file where they end."""
 
 
 def _functions(elf: Any) -> list[tuple[int, int, str]]:
@@ -130,32 +126,27 @@ def _functions(elf: Any) -> list[tuple[int, int, str]]:
     ]
 
 
-def _lines(elf: Any) -> list[tuple[int, str, int]]:
-    if not elf.has_dwarf_info():
-        return []
-    rows = []
-    dwarf = elf.get_dwarf_info()
-    for unit in dwarf.iter_CUs():
-        program = dwarf.line_program_for_CU(unit)
-        if program is None:
+def _lines(dwarf: Any, unit: Any) -> Iterator[tuple[int, str, int]]:
+    """Yield the address, the file and the line of each row of a compilation unit's table."""
+    program = dwarf.line_program_for_CU(unit)
+    if program is None:
+        return
+    files = program["file_entry"]
+    directories = program["include_directory"]
+    first = 0 if program["version"] >= 5 else 1
+    top = unit.get_top_DIE().attributes.get("DW_AT_comp_dir")
+    base = top.value.decode() if top else ""
+    names: dict[int, str] = {}
+    for entry in program.get_entries():
+        state = entry.state
+        if state is None:
             continue
-        files = program["file_entry"]
-        directories = program["include_directory"]
-        first = 0 if program["version"] >= 5 else 1
-        top = unit.get_top_DIE().attributes.get("DW_AT_comp_dir")
-        base = top.value.decode() if top else ""
-        names: dict[int, str] = {}
-        for entry in program.get_entries():
-            state = entry.state
-            if state is None:
-                continue
-            if state.end_sequence:
-                rows.append((state.address, "", 0))
-                continue
-            if state.file not in names:
-                names[state.file] = _file_name(files, directories, first, state.file, base)
-            rows.append((state.address, names[state.file], state.line))
-    return rows
+        if state.end_sequence:
+            yield state.address, "", 0
+            continue
+        if state.file not in names:
+            names[state.file] = _file_name(files, directories, first, state.file, base)
+        yield state.address, names[state.file], state.line
 
 
 def _file_name(files: Any, directories: Any, first: int, index: int, base: str) -> str:
