@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import NamedTuple
 
 from ffashim.coverage import union
@@ -32,13 +32,24 @@ class Line(NamedTuple):
         return not self.reached or bool(self.missed)
 
 
-def lines_of(document: Document) -> Iterator[Line]:
-    """Yield the lines that count, in their order; each once, though several functions have it."""
+def lines_of(*documents: Document) -> Iterator[Line]:
+    """Yield the lines that count, in their order; each once, though several functions have it.
+
+    documents: of one build, or of several that `union.align` has been given.
+    """
+    reached: dict[tuple[str, int, str], bool] = {}
+    taken: dict[tuple[str, int, str], list[bool]] = {}
+    for document in documents:
+        for key, line in union.counted(document):
+            reached[key] = bool(line["count"]) or reached.get(key, False)
+            branches = [bool(branch["count"]) for branch in union.branches(line)]
+            pairs = zip_longest(taken.get(key, ()), branches, fillvalue=False)
+            taken[key] = [any(each) for each in pairs]
     found: dict[tuple[str, int], list[Line]] = {}
-    for (file, number, function), line in union.counted(document):
-        branches = union.branches(line)
-        missed = tuple(n for n, branch in enumerate(branches, 1) if not branch["count"])
-        one = Line(file, number, function, bool(line["count"]), missed, len(branches))
+    for key, branches in taken.items():
+        file, number, function = key
+        missed = tuple(n for n, branch in enumerate(branches, 1) if not branch)
+        one = Line(file, number, function, reached[key], missed, len(branches))
         found.setdefault((file, number), []).append(one)
     for same in found.values():
         # Reached in one of them, by a macro's expansion for instance, is not reached in all.

@@ -11,7 +11,8 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ffashim.coverage import gcov
+from ffashim.coverage import gcov, union, unreached
+from ffashim.coverage.gcov import Document
 from ffashim.errors import CoverageError
 from ffashim.series import content
 from ffashim.series.commits import Series
@@ -70,6 +71,18 @@ def _kept(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[tuple[int
 
 def _lines(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines() if path.is_file() else []
+
+
+def reached(documents: Sequence[Document]) -> dict[str, dict[int, tuple[bool, int, int]]]:
+    """Return what builds of one tree have reached together, by file and number of the line:
+    whether the line was, how many of its branches were not, how many it has.
+    """
+    union.align(documents)
+    found: dict[str, dict[int, tuple[bool, int, int]]] = {}
+    for line in unreached.lines_of(*documents):
+        told = line.reached, len(line.missed), line.branches
+        found.setdefault(line.file, {})[line.number] = told
+    return found
 
 
 def not_counted(cc: str) -> str | None:

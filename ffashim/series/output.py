@@ -23,7 +23,6 @@ COLUMNS = {
     "compiles": "builds",
     "conformance": "tests",
     "compares": "behaviour",
-    "coverage": "coverage",
     "mutants": "mutants",
 }
 """Kinds of tasks, and the column that each belongs to."""
@@ -36,6 +35,11 @@ RULES = {
     "tests": ("test", "defect", "lost", "fixed", "unknown"),
     "behaviour": ("claim", "behaviour", "order", "timing"),
 }
+
+
+def _columns(task: Task) -> list[str]:
+    names = [COLUMNS[task.kind]] if task.kind in COLUMNS else []
+    return [*names, "coverage"] if task.what.get("counted") else names
 
 
 class Watch:
@@ -67,13 +71,12 @@ class Watch:
 
     def expect(self, wanted: Sequence[Task]) -> None:
         """Take up what is going to be done."""
-        self._wanted.update((t.about, COLUMNS[t.kind]) for t in wanted if t.kind in COLUMNS)
+        self._wanted.update((task.about, name) for task in wanted for name in _columns(task))
         self._live.update(self._table(), refresh=True)
 
     def done(self, task: Task, result: Result, known: bool) -> None:
         """Take up that a task has ended."""
-        if column := COLUMNS.get(task.kind):
-            self._done[task.about, column] += 1
+        self._done.update((task.about, name) for name in _columns(task))
         self._known += known
         self._live.update(self._table(), refresh=True)
         now = time.monotonic()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ffashim import loader, suite
-from ffashim.series import content, lines, tasks
+from ffashim.series import content, killers, lines, tasks
 from ffashim.series.commits import Series
 from ffashim.series.tasks import Result, Task
 from ffashim.source import Tree
@@ -117,27 +117,27 @@ class Plan:
         if not any(commit.compiled for commit in self.series.commits):
             return self.found
 
-        def stage(wanted: Sequence[Task], at_a_time: int = jobs) -> Mapping[str, Result]:
+        def stage(wanted: Sequence[Task]) -> Mapping[str, Result]:
             expect(wanted)
-            return tasks.run(wanted, at_a_time, done)
+            return tasks.run(wanted, jobs, done)
 
         self._require_tests(stage)
-        first, draft = self.of_trees(), self.draft()
-        results = stage([draft, *first])
+        first, counts, draft = self.of_trees(), self.counts(), self.draft()
+        results = stage([draft, *first, *(task for task in counts if task not in first)])
         for task in first:
             into = self.found.compiles if task.kind == "compiles" else self.found.conformance
             name = task.what["cc"] if task.kind == "compiles" else name_of(task.what["settings"])
             into[task.about, name] = results[task.key]
+        self.found.coverage = self._coverage([results[task.key] for task in counts])
         compares = [] if "failed" in results[draft.key] else list(self.compares(draft))
-        coverage = self.coverage()
-        results = stage([*coverage, *compares])
+        mutants = self.mutants(jobs)  # runs so many processes itself: last of all
+        results = stage([*compares, *mutants])
         for task in compares:
             name = name_of(task.what["settings"][1])
             self.found.compares[task.about, name] = results[task.key]
-        for task in coverage:
-            self.found.coverage = results[task.key]
-        for task in self.mutants(jobs):  # which runs so many processes itself
-            self.found.mutants = stage([task], 1)[task.key]
+        for task in mutants:
+            self.found.mutants = results[task.key]
+            killers.remember(self.found.mutants.get("mutants", ()))
         return self.found
 
     def _require_tests(self, stage: Callable[[Sequence[Task]], Mapping[str, Result]]) -> None:
@@ -161,10 +161,17 @@ class Plan:
         ]
 
     def _conformance(self, number: int, tree: Tree) -> Iterator[Task]:
+        last = content.identity(tree) == content.identity(self.trees[-1])
+        counted = self.counted if last and not self._sanitize else []
+        yield from self._suite(number, tree, self._sanitize, counted)
+
+    def _suite(
+        self, number: int, tree: Tree, sanitize: Sequence[str], counted: Sequence[str]
+    ) -> Iterator[Task]:
+        how: dict[str, Any] = {"cc": self.cc, "selected": self._selected}
+        how |= {"sanitize": list(sanitize), "counted": list(counted)}
         for chosen in self.variants(tree):
-            how = {"settings": chosen, "cc": self.cc, "selected": self._selected}
-            how["sanitize"] = self._sanitize
-            yield self._task("conformance", number, tree, how)
+            yield self._task("conformance", number, tree, {**how, "settings": chosen})
 
     def _compiles(self, number: int, tree: Tree) -> Iterator[Task]:
         for cc in self.compilers:
@@ -230,18 +237,29 @@ class Plan:
         """Which commit has added which of the lines that the series leaves."""
         return lines.owners(self.series)
 
-    def coverage(self) -> list[Task]:
-        """Return what counts the lines that tests reach of the last tree, if any was changed."""
-        tree = self.trees[-1]
-        if not self.owners or not self._all_built():
-            return []
-        if why := lines.not_counted(self.cc):
+    @functools.cached_property
+    def counted(self) -> list[str]:
+        """The files of the last tree of which it is counted what tests reach: those with lines
+        that the series leaves, if that can be done.
+        """
+        if self.owners and (why := lines.not_counted(self.cc)):
             self.notes.append(f"coverage was not counted: {why}")
             return []
-        chosen = nearest(tree, self.settings)
-        how = {"settings": chosen, "cc": self.cc, "selected": self._selected}
-        how["files"] = sorted(self.owners)
-        return [self._task("coverage", len(self.trees) - 1, tree, how)]
+        return sorted(self.owners)
+
+    def counts(self) -> list[Task]:
+        """Return what counts the lines that tests reach: the suite's runs on the last tree, or
+        further ones, where those are of builds with sanitizers.
+        """
+        last = len(self.trees) - 1
+        return list(self._suite(last, self.trees[-1], [], self.counted)) if self.counted else []
+
+    def _coverage(self, results: Sequence[Result]) -> Result:
+        if not results or any(result.get("error") for result in results):
+            return {}
+        documents = [result.get("counted", result) for result in results]
+        failed = [each for each in documents if "failed" in each]
+        return failed[0] if failed else {"lines": lines.reached(documents)}
 
     def mutants(self, jobs: int) -> list[Task]:
         """Return what makes mutants of the changed lines of the last tree."""
@@ -261,7 +279,8 @@ class Plan:
             "seed": SEED,
         }
         task = self._task("mutants", len(self.trees) - 1, tree, how)
-        return [replace(task, what={**task.what, "jobs": jobs, "seen": str(seen.file)})]
+        hints = {"jobs": jobs, "seen": str(seen.file), "killers": killers.known()}
+        return [replace(task, what={**task.what, **hints})]
 
     def _all_built(self) -> bool:
         last = len(self.trees) - 1

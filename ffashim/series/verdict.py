@@ -218,7 +218,7 @@ def _coverage(plan: Plan, found: Results, judgement: Judgement, number: int) -> 
     places = lines.at_the_end(plan.series, number)
     for file, of_file in places.items():
         margin = judgement.margin.setdefault(file, {})
-        status = {int(n): each for n, each in counted.get(file, {}).items()}
+        status = counted.get(file, {})
         owned = plan.owners.get(file, {})
         missed = []
         for here, there in of_file.items():

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ffashim import loader, paths, suite
-from ffashim.errors import BuildError, ConfigError, FfashimError
+from ffashim.errors import BuildError, ConfigError, CoverageError, FfashimError
 from ffashim.loader import Extension
 from ffashim.machine import Machine
 from ffashim.model import corpus, known_of
@@ -52,16 +52,24 @@ def compiles(tree: Given, settings: Settings, cc: str) -> Found:
 
 
 def conformance(
-    tree: Given, settings: Settings, cc: str, selected: Mapping[str, Any], sanitize: Sequence[str]
+    tree: Given,
+    settings: Settings,
+    cc: str,
+    selected: Mapping[str, Any],
+    sanitize: Sequence[str],
+    counted: Sequence[str],
 ) -> Found:
     """Run the suite on one configuration of a tree.
 
-    selected: which tests, see `_select`. sanitize: names of sanitizers to build with. Tests are
-    known by their names without the tree's: what became of each, and why.
+    selected: which tests, see `_select`. sanitize: names of sanitizers to build with. counted:
+    files of which it is counted, too, what is reached. Tests are known by their names without the
+    tree's: what became of each, and why.
     """
     found = tree_of(tree)
     try:
         extension = loader.build(found, settings, cc=cc, sanitize=tuple(sanitize))
+        if counted:  # not optimised, which alone finds some of what is refused
+            extension = loader.build(found, settings, cc=cc, coverage=True)
     except (BuildError, ConfigError) as error:
         return {"error": str(error), "tests": {}}
     chosen = Chosen(found, extension)
@@ -85,7 +93,20 @@ def conformance(
             }
             for each in results
         },
+        "counted": _counted(extension, found, cc, counted) if counted else {},
     }
+
+
+def _counted(extension: Extension, tree: Tree, cc: str, files: Sequence[str]) -> Found:
+    """Return what this process has reached of some files, as gcovr's JSON."""
+    from ffashim.coverage import gcov
+
+    try:
+        with store.scratch(paths.cache_dir() / "coverage") as data:
+            extension.load().lib.ffashim_write_counters(os.fsencode(data))
+            return gcov.read(data, extension.notes, tree.root, files, gcov.tool(cc))
+    except CoverageError as error:
+        return {"failed": str(error)}
 
 
 def _select(selected: Mapping[str, Any]) -> list[str]:
@@ -216,34 +237,6 @@ def compares(
 # --- the lines that a series changes --------------------------------------------------------------
 
 
-def coverage(
-    tree: Given,
-    settings: Settings,
-    cc: str,
-    selected: Mapping[str, Any],
-    files: Sequence[str],
-) -> Found:
-    """Say which lines of some files the suite reaches, in any configuration of a tree.
-
-    By file and number: whether it was reached, how many of its branches were not, how many it has.
-    """
-    from ffashim.coverage import gcov, unreached
-
-    found = tree_of(tree)
-    with store.scratch(paths.cache_dir() / "coverage") as directory:
-        arguments = [f"--xen={found.root}", f"--cc={cc}", f"--coverage-dir={directory}"]
-        arguments += [*_select(selected), *(f"--config={name}={v}" for name, v in settings.items())]
-        status, _ = suite.run(arguments, [Chosen(found)])
-        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            raise NoResultError(f"pytest came to no result: status {status}")
-        document = gcov.load(directory / _NAME / "coverage.json")
-    counted: dict[str, dict[str, tuple[bool, int, int]]] = {name: {} for name in files}
-    for line in unreached.lines_of(document):
-        if line.file in counted:
-            counted[line.file][str(line.number)] = line.reached, len(line.missed), line.branches
-    return {"lines": counted}
-
-
 def mutants(
     tree: Given,
     settings: Settings,
@@ -254,11 +247,13 @@ def mutants(
     seed: int,
     jobs: int,
     seen: str,
+    killers: Mapping[str, str],
 ) -> Found:
     """Make small mistakes in some lines of a tree, and say which of them no test notices.
 
     most: so many, drawn at random with a seed. seen: the file of what `conformance` has found of
-    the same tests there, which are not run again to find out that they pass.
+    the same tests there, which are not run again to find out that they pass. killers: see
+    `ffashim.mutants.run.run`.
     """
     from ffashim.mutants import report, run, source, workshop
     from ffashim.mutants.reasons import reasons_on
@@ -283,7 +278,7 @@ def mutants(
         job = run.Job(subject, settings, arguments, paths.SUITE, cc, name=_NAME, passing=passing)
         told = report.Report(reasons_on(Machine(shop.extension)))
         try:
-            told.results.extend(run.run(job, shop, chosen, jobs, {}))
+            told.results.extend(run.run(job, shop, chosen, jobs, killers))
         except run.SuiteError as error:
             return {"of": len(found), "mutants": [], "why": str(error).partition("\n")[0]}
         return {"of": len(found), "mutants": told.as_json({})["mutants"], "why": ""}
@@ -310,7 +305,6 @@ KINDS: Mapping[str, Callable[..., Found]] = {
     "tries": tries,
     "conversations": conversations,
     "compares": compares,
-    "coverage": coverage,
     "mutants": mutants,
 }
 """What can be done. A further check of a tree is a function here and a task in `plan`."""

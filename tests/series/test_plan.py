@@ -7,11 +7,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from repositories import Repo
 
-from ffashim.series import commits, lines, output, plan, tasks
+from ffashim.series import commits, killers, lines, output, plan, tasks
 from ffashim.series.findings import Verdict
 from ffashim.series.plan import Effort, Plan
 from ffashim.series.tasks import Result, Task
@@ -127,3 +128,78 @@ def test_lines_are_followed_to_the_end_of_the_series(repo: Repo) -> None:
     before = (series.trees[1].root / "xen/arch/arm/tee/ffa.c").read_text().splitlines()
     assert all(before[n - 1] == text[there - 1] for n, there in places.items())
     assert before.index("/* two */") + 1 not in places
+
+
+# --- the lines that a series adds, as far as tests reach them -------------------------------------
+
+
+def planned(repo: Repo, commits_nr: int, *sanitize: str) -> Plan:
+    series = commits.load(f"{repo.path}@HEAD~{commits_nr}..", None, None, lambda line: None)
+    return Plan(series, {"FFA_VM_TO_VM": "n"}, "cc", ["cc"], SMALL, "test_id_get", sanitize)
+
+
+def test_the_suites_run_on_the_last_tree_counts_what_it_reaches(repo: Repo) -> None:
+    repo.edit(MISTAKE, r"\1 + 0")
+    repo.commit("Add a line that is reached")
+    repo.edit(
+        r"(case FFA_RX_RELEASE:\n)",
+        r"\1        if ( get_user_reg(regs, 7) == 1 )\n            break;\n",
+    )
+    repo.commit("And one that is not")
+    work = planned(repo, 2)
+    ran: list[str] = []
+    found = work.run(2, lambda task, result, known: ran.append(task.kind)).coverage["lines"]
+    assert ran.count("conformance") == 3
+    (of_file,) = found.values()
+    text = (work.trees[-1].root / "xen/arch/arm/tee/ffa.c").read_text().splitlines()
+    lines_of = {line.strip(): number for number, line in enumerate(text, 1)}
+    reached, *_ = of_file[next(n for line, n in lines_of.items() if "(d) + 0" in line)]
+    assert reached
+    assert of_file[lines_of["if ( get_user_reg(regs, 7) == 1 )"]] == (False, 2, 2)
+
+
+def test_builds_with_sanitizers_are_not_the_ones_that_count(repo: Repo) -> None:
+    repo.edit(MISTAKE, r"\1 + 0")
+    repo.commit("Add a line")
+    work = planned(repo, 1, "undefined")
+    (count,) = work.counts()
+    assert (count.what["sanitize"], count.what["counted"]) == ([], ["xen/arch/arm/tee/ffa.c"])
+    tested = [task for task in work.of_trees() if task.kind == "conformance"]
+    assert [task.what["sanitize"] for task in tested] == [["undefined"]] * 2
+    assert not any(task.what["counted"] for task in tested)
+
+
+def test_a_last_commit_of_documentation_leaves_one_tree_to_be_counted(repo: Repo) -> None:
+    repo.edit(MISTAKE, r"\1 + 0")
+    repo.commit("Add a line")
+    repo.document("Tell of it")
+    tested = [task for task in planned(repo, 2).of_trees() if task.kind == "conformance"]
+    assert [bool(task.what["counted"]) for task in tested] == [False, True, True]
+    assert tested[1].key == tested[2].key
+
+
+def test_what_one_configuration_reaches_is_reached() -> None:
+    def document(*counts: int) -> dict[str, Any]:
+        line = {"line_number": 1, "function_name": "f", "count": max(counts)}
+        branches = [{"count": count, "branchno": n, "source_block_id": 0}
+                    for n, count in enumerate(counts)]  # fmt: skip
+        return {"files": [{"file": "a.c", "lines": [{**line, "branches": branches}]}]}
+
+    assert lines.reached([document(0, 0), document(3, 0)]) == {"a.c": {1: (True, 1, 2)}}
+    assert lines.reached([document(0, 2), document(3, 0)]) == {"a.c": {1: (True, 0, 2)}}
+    assert lines.reached([document(0, 0)]) == {"a.c": {1: (False, 2, 2)}}
+    # Decided by one of them: those branches count that are open in the other.
+    assert lines.reached([document(1), document(0, 5)]) == {"a.c": {1: (True, 1, 2)}}
+
+
+def test_the_test_that_noticed_a_mutant_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FFASHIM_CACHE", str(tmp_path))
+    assert killers.known() == {}
+    killers.remember([{"key": "f/bound/1", "test": "one"}, {"key": "f/bound/2", "test": ""}])
+    killers.remember([{"key": "f/bound/3", "test": "two"}])
+    assert killers.known() == {"f/bound/1": "one", "f/bound/3": "two"}
+    for file in (tmp_path / "series/killers").iterdir():
+        file.write_text("no JSON")
+    assert killers.known() == {}
