@@ -94,6 +94,12 @@ class Verdict:
         return not any(judgement.level == ERROR for judgement in self.judgements)
 
     @property
-    def stumbles(self) -> list[tuple[Judgement, Finding]]:
-        """What a commit breaks and a later one mends: there nobody can bisect."""
-        return [(j, each) for j in self.judgements for each in j.findings if each.mended]
+    def stumbles(self) -> list[tuple[Judgement, list[Finding]]]:
+        """What a commit breaks and one later commit mends: there nobody can bisect."""
+        found: dict[tuple[int, int], tuple[Judgement, list[Finding]]] = {}
+        for judgement in self.judgements:
+            for each in judgement.findings:
+                if each.mended and each.level == ERROR:
+                    key = judgement.commit.number, each.mended
+                    found.setdefault(key, (judgement, []))[1].append(each)
+        return list(found.values())

@@ -125,8 +125,8 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
     console.print(table)
     for judgement in verdict.judgements:
         _print_commit(judgement, console, len(verdict.judgements))
-    for judgement, finding in verdict.stumbles:
-        console.print(f"[red]{escape(stumble(judgement, finding))}[/]")
+    for judgement, findings in verdict.stumbles:
+        console.print(f"[red]{escape(stumble(judgement, findings))}[/]")
     console.print(f"[bold]{escape(summary(verdict))}[/]")
 
 
@@ -205,12 +205,13 @@ def lines(judgement: Judgement, markup: bool = True) -> Iterator[str]:
             yield f"{same[0].level}: and {len(same) - _MOST} more of the kind"
 
 
-def stumble(judgement: Judgement, finding: Finding) -> str:
-    """Say that who bisects stops at a commit."""
+def stumble(judgement: Judgement, findings: Sequence[Finding]) -> str:
+    """Say that who bisects stops at a commit, by what one later commit mends."""
     commit = judgement.commit
+    more = f"; and {len(findings) - 1} more" if len(findings) > 1 else ""
     return (
         f"not bisectable: commit {commit.number} ({commit.subject}) breaks what commit "
-        f"{finding.mended} mends: {finding.title}"
+        f"{findings[0].mended} mends: {findings[0].title}{more}"
     )
 
 

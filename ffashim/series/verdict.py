@@ -27,9 +27,11 @@ def judge(plan: Plan, found: Results) -> Verdict:
         judgement = Judgement(commit)
         judgement.outcomes = _outcomes(found, number)
         judgement.broken = _broken(plan, found, number)
+        built = _errors(plan, found, number) or list(_builds(plan, found, number))
+        refused = "\n".join(each.detail for each in built if each.rule == "build")
         judgement.findings = [
-            *(_errors(plan, found, number) or _builds(plan, found, number)),
-            *_warnings(plan, found, number),
+            *built,
+            *(each for each in _warnings(plan, found, number) if not _is_told(each, refused)),
             *regressions.find(plan, found, number),
             *_behaviour(plan, found, judgement, number),
             *_coverage(plan, found, judgement, number),
@@ -72,24 +74,25 @@ def _configurations(plan: Plan, number: int) -> Iterator[tuple[str, str]]:
 
 def _builds(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
     said: dict[str, list[str]] = {}
+    details: dict[str, str] = {}
     for here, _ in _configurations(plan, number):
         result = found.conformance.get((number, here), {})
         if why := result.get("failed"):
             yield Finding("unknown", ERROR, f"the tests came to no result: {why}", (here,))
         if error := result.get("error"):
-            said.setdefault(error, []).append(here)
-    for error, where in said.items():
+            said.setdefault(_first_error(error), []).append(here)
+            details.setdefault(_first_error(error), error)  # where files lie differs
+    for head, where in said.items():
         old = [found.conformance.get((number - 1, before), {}).get("error")
                for here, before in _configurations(plan, number) if here in where]  # fmt: skip
         if all(old):
             continue  # it did not build before either
-        head = _first_error(error)
 
         def there(later: int) -> bool:
             results = (r for (n, _), r in found.conformance.items() if n == later)
             return any(result.get("error") for result in results)
 
-        yield Finding("build", ERROR, f"does not build: {head}", tuple(where), error,
+        yield Finding("build", ERROR, f"does not build: {head}", tuple(where), details[head],
                       mended=mended(plan, number, there))  # fmt: skip
 
 
@@ -163,6 +166,12 @@ def _warnings(plan: Plan, found: Results, number: int) -> Iterator[Finding]:
                 line=each["line"],
                 mended=mended(plan, number, there),
             )
+
+
+def _is_told(warning: Finding, refused: str) -> bool:
+    """Tell whether a warning is what the tree does not build for."""
+    place = f"{warning.file}:{warning.line}:"
+    return any(place in line and "error: " in line for line in refused.splitlines())
 
 
 def _is_further(text: str) -> bool:

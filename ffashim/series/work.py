@@ -68,10 +68,14 @@ def conformance(
     found = tree_of(tree)
     try:
         extension = loader.build(found, settings, cc=cc, sanitize=tuple(sanitize))
-        if counted:  # not optimised, which alone finds some of what is refused
-            extension = loader.build(found, settings, cc=cc, coverage=True)
     except (BuildError, ConfigError) as error:
         return {"error": str(error), "tests": {}}
+    reached: Found = {}
+    if counted:
+        try:
+            extension = loader.build(found, settings, cc=cc, coverage=True)
+        except BuildError as error:  # which is not the tree's fault: see above
+            counted, reached = (), {"failed": str(error)}
     chosen = Chosen(found, extension)
     arguments = [f"--xen={found.root}", f"--cc={cc}", *_select(selected)]
     arguments += [f"--config={name}={value}" for name, value in settings.items()]
@@ -93,7 +97,7 @@ def conformance(
             }
             for each in results
         },
-        "counted": _counted(extension, found, cc, counted) if counted else {},
+        "counted": _counted(extension, found, cc, counted) if counted else reached,
     }
 
 

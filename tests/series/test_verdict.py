@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from ffashim.series import output
 from ffashim.series.commits import Commit, Series
 from ffashim.series.findings import ERROR, NOTE, WARNING, Finding, Verdict
 from ffashim.series.plan import Plan, Results
@@ -37,8 +38,13 @@ def ran(outcome: str, reason: str = "", error: str = "") -> dict[str, Any]:
     return {"error": error, "tests": {} if error else {TEST: test}}
 
 
-def verdict(found: Results, *messages: str, compilers: Sequence[str] = ("gcc",)) -> Verdict:
-    """Judge a series of such commit messages, in one configuration, by these results."""
+def verdict(
+    found: Results,
+    *messages: str,
+    compilers: Sequence[str] = ("gcc",),
+    settings: Sequence[dict[str, str]] = ({},),
+) -> Verdict:
+    """Judge a series of such commit messages, in these configurations, by these results."""
     changes = series(*(messages or ("", "", "")))
     plan = SimpleNamespace(
         series=changes,
@@ -46,7 +52,7 @@ def verdict(found: Results, *messages: str, compilers: Sequence[str] = ("gcc",))
         compilers=compilers,
         owners={},
         notes=[],
-        variants=lambda tree: [{}],
+        variants=lambda tree: list(settings),
     )
     return judge(cast("Plan", plan), found)
 
@@ -64,9 +70,27 @@ def test_a_commit_that_breaks_what_a_later_one_mends_is_named() -> None:
     judged = verdict(of_tests(*map(ran, ("passed", "failed", "failed", "passed"))))
     assert findings(judged) == [(1, "test", ERROR, 3), (3, "fixed", NOTE, 0)]
     assert not judged.sound
-    ((judgement, finding),) = judged.stumbles
+    ((judgement, (finding,)),) = judged.stumbles
     assert judgement.commit.number == 1
     assert "FFA_ID_GET: it" in finding.title
+
+
+def test_what_one_commit_breaks_and_one_mends_is_one_reason_not_to_bisect() -> None:
+    two = {TEST, TEST.replace("it", "that")}
+    results = [ran(each) for each in ("passed", "failed", "failed", "passed")]
+    for result in results:
+        result["tests"] = dict.fromkeys(sorted(two), result["tests"][TEST])
+    ((judgement, broken),) = verdict(of_tests(*results)).stumbles
+    assert len(broken) == 2
+    assert output.stumble(judgement, broken).endswith("; and 1 more")
+
+
+def test_what_keeps_no_one_from_building_keeps_no_one_from_bisecting() -> None:
+    said = {"kind": "warning", "file": "f.c", "line": 1, "text": "new [-Wshadow]", "in": []}
+    sides: list[dict[str, Any]] = [{"said": []}, {"said": [said]}, {"said": []}]
+    judged = verdict(Results(compiles={(n, "gcc"): side for n, side in enumerate(sides)}), "", "")
+    assert findings(judged) == [(1, "warning", WARNING, 2)]
+    assert not judged.stumbles
 
 
 def test_what_failed_before_the_series_is_no_fault_of_it() -> None:
@@ -184,6 +208,22 @@ def test_what_two_compilers_refuse_is_one_finding_with_all_that_they_say() -> No
         "xen/f.c:7: error: no field of that name",
     ]
     assert len(judged.stumbles) == 1
+
+
+def test_what_no_configuration_builds_for_the_same_reason_is_one_finding() -> None:
+    def broken(configuration: str) -> dict[str, Any]:
+        words = f"/{configuration}/xen/arch/f.c:7:9: error: unused variable 'x'"
+        return ran("", error=f"f.c does not compile:\n{words}")
+
+    found = Results(conformance={(0, "a=n"): ran("passed"), (0, "a=y"): ran("passed"),
+                                 (1, "a=n"): broken("n"), (1, "a=y"): broken("y")})  # fmt: skip
+    for cc in ("gcc", "clang"):
+        said = {"kind": "warning", "file": "xen/arch/f.c", "line": 7, "text": "unused [-Wunused]"}
+        found.compiles[0, cc], found.compiles[1, cc] = {"said": []}, {"said": [{**said, "in": []}]}
+    changes = verdict(found, "", compilers=("gcc", "clang"), settings=[{"a": "n"}, {"a": "y"}])
+    (finding,) = changes.judgements[0].findings
+    assert finding.title == "does not build: arch/f.c:7:9: error: unused variable 'x'"
+    assert finding.where == ("a=n", "a=y")
 
 
 def test_without_a_word_on_the_tree_before_no_warning_is_new() -> None:

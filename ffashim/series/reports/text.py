@@ -28,9 +28,9 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     yield ""
     for judgement in verdict.judgements:
         yield from _commit(judgement, len(verdict.judgements))
-    for judgement, finding in verdict.stumbles:
+    for judgement, findings in verdict.stumbles:
         yield ""
-        yield from textwrap.wrap(output.stumble(judgement, finding), _WIDTH)
+        yield from textwrap.wrap(output.stumble(judgement, findings), _WIDTH)
 
 
 def _commit(judgement: Judgement, total: int) -> Iterator[str]:
