@@ -23,7 +23,7 @@ from functools import cached_property
 from ffashim.errors import UsageError
 from ffashim.faults import XenFault
 from ffashim.ffa import FFA, FfaError, fid_name
-from ffashim.machine import Machine, VirtualInterrupt
+from ffashim.machine import DomainError, Machine, VirtualInterrupt
 from ffashim.memory import PAGE
 from ffashim.reply import Reply
 from ffashim.spmc.state import State
@@ -40,7 +40,7 @@ BUSY = "an SP is preempted"
 """No guest comes then: the SP is to be told of it."""
 SITUATIONS = (
     "RX held", "no buffers", "a share", "a message to a guest", "a message is there",
-    "a message was read", "notified", "not told yet", BUSY, "the SPMC refuses",
+    "a message was read", "notified", "not told yet", BUSY, "the SPMC refuses", "no memory",
 )  # fmt: skip
 """How things stand for both guests before: see `Scene`."""
 REFUSED = (
@@ -94,7 +94,8 @@ def _named(registers: Registers) -> str:
 
 
 COMES, GOES, INTERRUPT = "a guest that comes", "the end of a guest", "the interrupt"
-OUTERS = (*_calls(0, 0, 0, 0), *_first_calls(0), COMES, GOES, INTERRUPT)
+FAILS = "a guest whose creation fails"
+OUTERS = (*_calls(0, 0, 0, 0), *_first_calls(0), COMES, FAILS, GOES, INTERRUPT)
 """Names of what something is done in the middle of."""
 
 
@@ -144,6 +145,8 @@ class Scene:
             vm: _calls(vm.id, vm.memory.base, *self._prepare(vm, other))
             for vm, other in (pair, pair[::-1])
         }
+        if situation == "no memory":  # for Xen: what guests have they have already
+            machine.fail_allocation(count=1 << 62)
         self._start = machine.snapshot()
 
     def _prepare(self, vm: Vm, other: Vm) -> tuple[int, int]:
@@ -177,8 +180,8 @@ class Scene:
         calls = self._calls[self._first]
         if name in calls:
             return _call(self._first, name, calls[name])
-        if name == COMES:
-            return self._comes()
+        if name in (COMES, FAILS):
+            return self._comes(name)
         if name == GOES:
             return self._ends(self._first, name)
         if name == INTERRUPT:
@@ -194,17 +197,19 @@ class Scene:
         for name, registers in _first_calls(self._late.memory.base).items():
             yield _call(self._late, name, registers)
         # One at a time: the toolstack's lock sees to it.
-        if outer.name != COMES and self._situation != BUSY:
-            yield self._comes()
+        if outer.name not in (COMES, FAILS) and self._situation != BUSY:
+            yield self._comes(COMES)
+            yield self._comes(FAILS)
         yield self._interrupt()
         yield self._notifies()
         yield self._ends(self._second, "the end of another guest")
 
-    def _comes(self) -> Act:
+    def _comes(self, name: str) -> Act:
         def take(_vcpu: int) -> None:
-            self.machine.create_vm(domid=9)  # nobody's before
+            with suppress(DomainError):  # of which nothing is left, or else it is an alarm
+                self.machine.create_vm(domid=9, fail_late=name == FAILS)  # nobody's before
 
-        return Act(COMES, take)
+        return Act(name, take)
 
     @staticmethod
     def _ends(vm: Vm, name: str) -> Act:
