@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ffashim import loader, paths
+from ffashim import loader, paths, stamps
 from ffashim.source import Tree, store
 
 
@@ -22,18 +23,19 @@ def identity(tree: Tree) -> str:
 
 @functools.cache
 def _identity(root: Path) -> str:
-    names = [name for name in store.kept_files(root) if loader.reads(name)]
-    return _hash(root, (root / name for name in names))
+    return hashlib.sha256(json.dumps(_hashes(root)).encode()).hexdigest()[:32]
 
 
 def changed(before: Tree, after: Tree) -> list[str]:
     """Return the names of the files that differ of what a build may read."""
-    names = {n for tree in (before, after) for n in store.kept_files(tree.root) if loader.reads(n)}
-    return sorted(n for n in names if _bytes(before.root / n) != _bytes(after.root / n))
+    one, other = _hashes(before.root), _hashes(after.root)
+    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
 
 
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+@functools.cache
+def _hashes(root: Path) -> dict[str, str]:
+    names = (name for name in store.kept_files(root) if loader.reads(name))
+    return {name: stamps.sha256(root / name) for name in names if (root / name).is_file()}
 
 
 @functools.cache

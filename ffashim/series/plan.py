@@ -13,6 +13,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ffashim import loader, suite
@@ -105,6 +106,7 @@ class Plan:
         self._sanitize = list(sanitize)
         self._keyword = keyword
         self._selected = {"examples": effort.examples, "tests": effort.tests, "keyword": keyword}
+        self._variants: dict[Path, list[dict[str, str]]] = {}
         self.found = Results()
         self.notes: list[str] = []
         """What could not be done, and why."""
@@ -180,7 +182,9 @@ class Plan:
 
     def variants(self, tree: Tree) -> list[dict[str, str]]:
         """Return the configurations that a tree is tested in."""
-        return variants(tree, nearest(tree, self.settings))
+        if tree.root not in self._variants:
+            self._variants[tree.root] = variants(tree, nearest(tree, self.settings))
+        return self._variants[tree.root]
 
     def _task(self, kind: str, number: int, tree: Tree, how: Mapping[str, Any]) -> Task:
         means = [content.identity(tree), identity(str(how["cc"])), how]

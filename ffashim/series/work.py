@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
-import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +24,9 @@ from ffashim.series import behaviour, recording, warnings
 from ffashim.source import Tree, store
 from ffashim.source.tree import read_version
 from ffashim.variants import nearest, variants
+
+if TYPE_CHECKING:
+    from ffashim.mutants.source import Mutant
 
 Given = Mapping[str, str]
 """A tree, as `plan.subject` describes it."""
@@ -255,7 +258,7 @@ def mutants(
 ) -> Found:
     """Make small mistakes in some lines of a tree, and say which of them no test notices.
 
-    most: so many, drawn at random with a seed. seen: the file of what `conformance` has found of
+    most: so many, see `_sample`. seen: the file of what `conformance` has found of
     the same tests there, which are not run again to find out that they pass. killers: see
     `ffashim.mutants.run.run`.
     """
@@ -271,7 +274,7 @@ def mutants(
         if name in wanted
         for each in source.find(name, text, lines=wanted)
     ]
-    chosen = random.Random(seed).sample(found, most) if len(found) > most else found  # noqa: S311
+    chosen = _sample(found, most, seed)
     if not chosen:
         return {"of": 0, "mutants": [], "why": ""}
     with store.scratch(paths.cache_dir() / "mutants") as directory:
@@ -286,6 +289,12 @@ def mutants(
         except run.SuiteError as error:
             return {"of": len(found), "mutants": [], "why": str(error).partition("\n")[0]}
         return {"of": len(found), "mutants": told.as_json({})["mutants"], "why": ""}
+
+
+def _sample(mutants: Sequence[Mutant], most: int, seed: int) -> list[Mutant]:
+    """Draw some mutants, the same ones again of lines that have stayed the same."""
+    lots = {each.key: hashlib.sha256(f"{seed} {each.key}".encode()).digest() for each in mutants}
+    return sorted(mutants, key=lambda each: lots[each.key])[:most]
 
 
 def _passing(seen: Path) -> dict[str, float] | None:

@@ -7,17 +7,21 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from repositories import Repo
 
-from ffashim.series import commits, killers, lines, output, plan, tasks
+from ffashim.series import commits, killers, lines, output, plan, tasks, work
 from ffashim.series.findings import Verdict
 from ffashim.series.plan import Effort, Plan
 from ffashim.series.tasks import Result, Task
 from ffashim.series.verdict import judge
 from ffashim.source import Tree
+
+if TYPE_CHECKING:
+    from ffashim.mutants.source import Mutant
 
 MISTAKE = r"(case FFA_ID_GET:\n.*success\(regs, \w+\(d\))"
 SMALL = Effort(1, "not slow", 4, 10, 8, 60, 0)
@@ -203,3 +207,15 @@ def test_the_test_that_noticed_a_mutant_is_remembered(
     for file in (tmp_path / "series/killers").iterdir():
         file.write_text("no JSON")
     assert killers.known() == {}
+
+
+def test_a_line_more_draws_the_same_mutants_but_one() -> None:
+    def drawn(count: int, seed: int = 1) -> set[str]:
+        mutants = [cast("Mutant", SimpleNamespace(key=f"f/bound/{n}")) for n in range(count)]
+        found = [each.key for each in work._sample(mutants, 16, seed)]
+        assert len(found) == min(count, 16)
+        return set(found)
+
+    for count in range(8, 200):
+        assert len(drawn(count + 1) - drawn(count)) <= 1
+    assert drawn(200) != drawn(200, seed=2)
