@@ -346,7 +346,7 @@ def _make(
     recipe_module = build_py()
     recipe = recipe_module.Recipe(
         tree.xen, configuration.autoconf, cc, asked.flags, asked.coverage, asked.sanitize,
-        _objects(cc),
+        _objects(cc), _objects(cc, os.path.realpath(tree.xen)),
     )  # fmt: skip
     # A name of its own for each content: two builds can live in one interpreter.
     name = f"_ffashim_{os.urandom(8).hex()}"
@@ -378,9 +378,9 @@ def _make(
     }
 
 
-def _objects(cc: str) -> Objects:
-    """Return where objects are remembered that are one for all trees."""
-    parts = [_identity(cc), _ourselves(), sys.version, platform.machine(), cffi.__version__]
+def _objects(cc: str, tree: str = "") -> Objects:
+    """Return where objects are remembered: of a tree, or those that are one for all."""
+    parts = [_identity(cc), _ourselves(), sys.version, platform.machine(), cffi.__version__, tree]
     name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     return Objects(paths.cache_dir() / "objects" / name)
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Objects that are the same in every build, whatever the tree: compiled once, found again."""
+"""Objects: compiled once for what they are made of, found again by the next build.
+
+Those that are the same whatever the tree is serve all; those of a tree serve who edits another file
+of it.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +33,20 @@ class Objects:
         self._directory = directory
 
     def compile(
-        self, command: Sequence[str], source: Path, target: Path, run: Callable[[], str]
+        self,
+        command: Sequence[str],
+        source: Path,
+        target: Path,
+        run: Callable[[], str],
+        generated: str = "",
     ) -> str:
         """Have an object and the make rules beside it made, or take what was made before.
 
-        target: the object, in the directory that is built in. run: executes the command, and
-        returns what the compiler said: who has something to say is not remembered.
+        target: the object, in the directory that is built in. generated: a name for the content of
+        what lies in that directory and may be read. run: executes the command, and returns what the
+        compiler said: who has something to say is not remembered.
         """
-        file = self._directory / _key(command, source, target.parent)
+        file = self._directory / _key(command, source, target.parent, generated)
         if self._take(file, target):
             return ""
         started = time.time_ns()
@@ -79,8 +89,9 @@ class Objects:
         os.replace(new.name, file)
 
 
-def _key(command: Sequence[str], source: Path, work: Path) -> str:
+def _key(command: Sequence[str], source: Path, work: Path, generated: str) -> str:
     """Return a name for what a command makes of a source, wherever it is built."""
     words = [word.replace(str(work), _WORK) for word in command]
-    asked = json.dumps([words, stamps.sha256(source)])
+    own = stamps.sha256(source) if work in source.parents else ""
+    asked = json.dumps([words, own, generated])
     return hashlib.sha256(asked.encode()).hexdigest()[:32]

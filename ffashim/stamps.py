@@ -45,6 +45,13 @@ def sha256(path: Path | str) -> str:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
+def sha256_of(directory: Path) -> str:
+    """Return a hash of all files in a directory, with their names."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    listed = "".join(f"{path.relative_to(directory)} {sha256(path)}\n" for path in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
 def _stamp(path: Path, started: int) -> list[Any]:
     status = os.stat(path)
     if status.st_ctime_ns >= started:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trees
 
 from ffashim import loader, paths
 from ffashim.objects import Objects
@@ -110,25 +111,57 @@ def test_a_place_that_cannot_be_written_keeps_nobody_from_compiling(bench: Bench
     assert bench.runs == 2
 
 
-def test_what_is_the_same_for_all_trees_is_compiled_for_the_first(
-    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FFASHIM_CACHE", str(tmp_path))
-    commands: list[str] = []
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Builds a tree, and returns the names of the files that were compiled for it."""
+    monkeypatch.setenv("FFASHIM_CACHE", str(tmp_path / "cache"))
+    commands: list[list[str]] = []
     build_py = loader.build_py()
     capture = build_py._capture
 
     def watched(command: list[str]) -> object:
-        commands.append(str(command))
+        commands.append([*map(str, command)])
         return capture(command)
 
     monkeypatch.setattr(build_py, "_capture", watched)
 
-    def compiled(debug: str) -> int:
+    def build(tree: Tree, debug: str = "y") -> list[str]:
         commands.clear()
+        time.sleep(0.02)  # see above
         loader.build(tree, {"DEBUG": debug})
-        return sum("/host_" in command and "'-c'" in command for command in commands)
+        named = [each[each.index("-c") + 1] for each in commands if "-c" in each]
+        return sorted(Path(name).name for name in named if not name.endswith("constants.c"))
 
-    own = len(list((paths.STUBS / "host").glob("*.c")))
-    assert compiled("y") == own + 1  # and cffi's glue
-    assert compiled("n") == 0
+    return build
+
+
+def test_what_is_the_same_for_all_trees_is_compiled_for_the_first(
+    tree: Tree, compiled: Callable[..., list[str]]
+) -> None:
+    ours = {path.name for path in (paths.STUBS / "host").glob("*.c")} | {"glue.c"}
+    ours -= {path.name for path in (paths.STUBS / "xen").glob("*.c")}
+    assert ours <= set(compiled(tree))
+    assert not ours & set(compiled(tree, debug="n"))
+
+
+def test_who_edits_a_file_has_that_one_compiled(
+    tree: Tree, tmp_path: Path, compiled: Callable[..., list[str]]
+) -> None:
+    copy = trees.copy(tree, tmp_path / "tree")
+    assert "ffa_rxtx.c" in compiled(copy)
+    for _ in range(2):
+        with (copy.xen / trees.TEE / "ffa_rxtx.c").open("a") as stream:
+            stream.write("/* edited */\n")
+        assert compiled(copy) == ["ffa_rxtx.c"]
+
+
+def test_who_edits_a_header_has_all_compiled_that_include_it(
+    tree: Tree, tmp_path: Path, compiled: Callable[..., list[str]]
+) -> None:
+    copy = trees.copy(tree, tmp_path / "tree")
+    compiled(copy)
+    with (copy.xen / trees.TEE / "ffa_private.h").open("a") as stream:
+        stream.write("/* edited */\n")
+    found = compiled(copy)
+    assert {"ffa.c", "ffa_rxtx.c", "ffa_shm.c"} <= set(found)
+    assert not [name for name in found if not name.startswith("ffa")]
