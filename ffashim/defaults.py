@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from uuid import UUID
 
 from ffashim.ffa import PartitionProperty as Property
@@ -22,6 +23,11 @@ def partitions() -> list[SecurePartition]:
 
     The second is told of no VM, the third serves two protocols, the fourth of VMs that die only.
     """
+    return list(_partitions())
+
+
+@cache
+def _partitions() -> tuple[SecurePartition, ...]:
     messages = (
         Property.DIRECT_REQ_RECV
         | Property.DIRECT_REQ_SEND
@@ -30,7 +36,7 @@ def partitions() -> list[SecurePartition]:
         | Property.AARCH64_STATE
         | Property.DIRECT_REQ2_RECV
     )
-    return [
+    return (
         SecurePartition(
             0x8001, [MAILBOX], messages | Property.NOTIF_CREATED | Property.NOTIF_DESTROYED
         ),
@@ -42,7 +48,7 @@ def partitions() -> list[SecurePartition]:
             exec_contexts=2,
         ),
         SecurePartition(0x8004, [UUID(int=0x8004 << 96 | 4)], messages | Property.NOTIF_DESTROYED),
-    ]
+    )
 
 
 def default_spmc(extension: Extension) -> Spmc:
