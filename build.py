@@ -253,13 +253,14 @@ class _Build:
         self.checks = tuple(word for each in sanitizers for word in self._checks(each))
         self.xen_include = xen_include(recipe.xen, work / "include")
         self.notes: list[str] = []
-        self._generated = ""
+        self.of_tree = recipe.of_tree
         self._steps: dict[Path, Step] = {}
         self._looked_at: set[Path] = set()
 
     def run(self) -> Built:
         generate(self.recipe, self.work / "include")
-        self._generated = stamps.sha256_of(self.work / "include")
+        if self.of_tree is not None:
+            self.of_tree = self.of_tree.among(self.work / "include")
         mediator, makefiles = listed(self.recipe)
         self._looked_at.update([*makefiles, self.recipe.xen / GENERIC])
         machine = sorted((STUBS / "xen").glob("*.c"))
@@ -388,14 +389,13 @@ class _Build:
         flags = (*XEN, *XEN_REFUSED, *self.xen_include, *checks, *counted)
         stem = "ffashim-xen-" + "-".join(relative.with_suffix("").parts)
         # What the compiler notes for gcov is not kept.
-        objects = None if counted else self.recipe.of_tree
+        objects = None if counted else self.of_tree
         return self._compile(source, stem, *flags, refused=XEN_REFUSED_TOO, objects=objects)
 
     def _machine(self, source: Path, defines: Sequence[str]) -> Path:
         flags = (*XEN, "-DFFASHIM_STUBS", *defines, *WARN, *MACHINE_QUIET, *self.xen_include)
         stem = f"ffashim-xen-machine-{source.stem}"
-        objects = self.recipe.of_tree
-        return self._compile(source, stem, *flags, *self.checks, objects=objects)
+        return self._compile(source, stem, *flags, *self.checks, objects=self.of_tree)
 
     def _host(self, source: Path) -> Path:
         own = STUBS in source.parents
@@ -428,11 +428,7 @@ class _Build:
         failure = f"{source} does not compile"
         step = Step(command, (source,), target, failure, refused)
         self._steps[target] = step
-        if objects is None:
-            self._note(step.run())
-        else:
-            generated = "" if objects is self.recipe.objects else self._generated
-            self._note(objects.compile(command, source, target, step.run, generated))
+        self._note(objects.compile(command, source, target, step.run) if objects else step.run())
         return target
 
     def _try(self, compile_one: Callable[[Path], Path], source: Path) -> Path | None:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One act in the middle of another: what comes of both must be what comes of one order of them.
 
-An act is a call of a guest's, its coming or its end, or the interrupt by which the SPMC tells of
-notifications. It is left at each of its switch points in turn, and another CPU does something
-there. Answers and all that is left behind (memory, page references, interrupts, what the secure
-world holds, and what guests are answered afterwards) are compared with those of one after the
-other. Who is answered by BUSY or RETRY must have done nothing.
+An act is a call of a guest's, its coming, or its failing to come, its end, or the interrupt by
+which the SPMC tells of notifications. It is left at each of its switch points in turn, and another
+CPU does something there. Answers and all that is left behind (memory, page references, interrupts,
+what the secure world holds, and what guests are answered afterwards) are compared with those of one
+after the other. Who is answered by BUSY or RETRY must have done nothing.
 
 The machine itself is the measure: what is wrong in both orders is not seen here. Of a guest that
 dies meanwhile only that all acts return: when it is gone depends on who looks at it just then.

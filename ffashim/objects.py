@@ -29,24 +29,23 @@ class Objects:
     its name, is the caller's to tell apart, by the directory.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, generated: str = "") -> None:
         self._directory = directory
+        self._generated = generated
+
+    def among(self, generated: Path) -> Objects:
+        """Return those of them that were made with the same generated headers."""
+        return Objects(self._directory, stamps.sha256_of(generated))
 
     def compile(
-        self,
-        command: Sequence[str],
-        source: Path,
-        target: Path,
-        run: Callable[[], str],
-        generated: str = "",
+        self, command: Sequence[str], source: Path, target: Path, run: Callable[[], str]
     ) -> str:
         """Have an object and the make rules beside it made, or take what was made before.
 
-        target: the object, in the directory that is built in. generated: a name for the content of
-        what lies in that directory and may be read. run: executes the command, and returns what the
-        compiler said: who has something to say is not remembered.
+        target: the object, in the directory that is built in. run: executes the command, and
+        returns what the compiler said: who has something to say is not remembered.
         """
-        file = self._directory / _key(command, source, target.parent, generated)
+        file = self._directory / _key(command, source, target.parent, self._generated)
         if self._take(file, target):
             return ""
         started = time.time_ns()

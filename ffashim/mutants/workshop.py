@@ -18,7 +18,7 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 
-from ffashim import loader
+from ffashim import loader, stamps
 from ffashim.errors import BuildError
 from ffashim.loader import Extension
 from ffashim.mutants.source import Mutant, apply
@@ -165,9 +165,7 @@ def fingerprint(path: Path) -> str:
 
 def _read_by(step: Any, mediator: Path) -> frozenset[str]:
     """Return the names of the files in the mediator's directory that a step read."""
-    rules = step.target.with_suffix(".d").read_text().partition(":")[2]
-    words = rules.replace("\\\n", " ").replace("\\ ", "\0").split()
-    paths = [Path(word.replace("\0", " ")) for word in words]
+    paths = stamps.read_by(step.target.with_suffix(".d").read_text())
     found = {str(path.relative_to(mediator)) for path in paths if mediator in path.parents}
     if not found:
         raise BuildError(f"the compiler did not tell what {step.inputs[0]} includes")

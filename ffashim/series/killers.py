@@ -6,15 +6,13 @@ Nothing but the time that it takes depends on it.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ffashim import paths
-from ffashim.series.tasks import RESULTS
+from ffashim.series import tasks
 
 
 def known() -> dict[str, str]:
@@ -28,13 +26,8 @@ def known() -> dict[str, str]:
 
 def remember(mutants: Iterable[Mapping[str, Any]]) -> None:
     """Take up what became of mutants, as `ffashim.mutants.report` tells it."""
-    found = known() | {each["key"]: each["test"] for each in mutants if each["test"]}
-    new = _file().with_suffix(f".{os.getpid()}.new")
-    with contextlib.suppress(OSError):  # it would have saved time
-        new.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps(found), encoding="utf-8")
-        new.replace(_file())
+    tasks.keep(_file(), known() | {each["key"]: each["test"] for each in mutants if each["test"]})
 
 
 def _file() -> Path:
-    return paths.cache_dir() / RESULTS / "killers" / "result.json"
+    return paths.cache_dir() / tasks.RESULTS / "killers" / "result.json"

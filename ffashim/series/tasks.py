@@ -90,7 +90,7 @@ def run(
             task = todo[index]
             result = _result(status, output, errors)
             if "failed" not in result:
-                _keep(task, result)
+                keep(task.file, result)
             results[task.key] = result
             for same in left[task.key]:
                 done(same, result, False)
@@ -106,9 +106,10 @@ def _result(status: int, output: str, errors: str) -> Result:
     return found
 
 
-def _keep(task: Task, result: Result) -> None:
-    new = task.file.with_suffix(f".{os.getpid()}.new")
+def keep(file: Path, found: Mapping[str, Any]) -> None:
+    """Write JSON to a file of the cache, whole or not at all."""
+    new = file.with_suffix(f".{os.getpid()}.new")
     with contextlib.suppress(FileNotFoundError):  # somebody prunes the cache just now
-        task.file.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps(result), encoding="utf-8")
-        new.replace(task.file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(json.dumps(found), encoding="utf-8")
+        new.replace(file)

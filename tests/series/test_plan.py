@@ -88,7 +88,7 @@ def test_what_is_known_is_not_done_again(judged: tuple[Verdict, Plan]) -> None:
 def test_a_result_whose_file_is_gone_is_not_known(tmp_path: Path) -> None:
     task = Task("some kind", {}, ["a test", str(tmp_path)])
     file = tmp_path / "scripts"
-    tasks._keep(task, {"files": [str(file)]})
+    tasks.keep(task.file, {"files": [str(file)]})
     assert task.known() is None
     file.touch()
     assert task.known() == {"files": [str(file)]}
